@@ -1,0 +1,27 @@
+"""What every test shares: where the real data lie, and one thread a process (tests never measure time)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_SHARED = Path(os.environ.get("PELLUCID_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+_FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets and odd pictures that the tests read; skips, with its name, where it is not."""
+    if not _SHARED.is_dir():
+        pytest.skip(f"no folder {_SHARED}: set PELLUCID_TEST_DATA to the folder of test data")
+    return _SHARED
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist() -> Path:
+    """The folder of the four original Fashion-MNIST files."""
+    if not _FASHION.is_dir():
+        pytest.skip(f"no folder {_FASHION}: install Debian's package dataset-fashion-mnist")
+    return _FASHION
