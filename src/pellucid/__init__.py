@@ -21,7 +21,7 @@ _homes = {
     "graph": ".graph",
     "nets": ".nets",
     "ops": ".ops",
-    "summary": ".summary",
+    "summary": ".summarize",
     "train": ".train",
 }
 __getattr__, __dir__ = attach(__name__, _homes)
