@@ -1,0 +1,83 @@
+"""What several commands parse in the same way: sizes, ``--set key=value`` and a YAML file of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import UsageError
+
+
+def parse_size(text: str) -> tuple[int, ...]:
+    """``3x224x224`` as (3, 224, 224).
+
+    Raises:
+        UsageError: where the text is no list of positive whole numbers joined by ``x``.
+    """
+    try:
+        size = tuple(int(part) for part in text.lower().split("x"))
+    except ValueError:
+        size = ()
+    if not size or min(size) < 1:
+        raise UsageError(f"'{text}' is no size", fits="whole numbers joined by x, such as 3x224x224 or 1x28x28")
+    return size
+
+
+def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """``["epochs=3", "pool=max"]`` as {"epochs": 3, "pool": "max"}; values are read as YAML.
+
+    Raises:
+        UsageError: where a pair has no ``=``, no name, or a value that is no YAML.
+    """
+    import yaml
+
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"--set takes name=value; this is '{pair}'", fits="--set epochs=10 --set optimizer=adamw")
+        try:
+            settings[name.strip()] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError:
+            raise UsageError(f"the value of --set {pair} is no YAML value", fits="put it in quotes") from None
+    return settings
+
+
+def read_settings(file: Path | None) -> dict[str, Any]:
+    """The settings in a YAML file; empty where there is none.
+
+    Raises:
+        UsageError: where the file is missing, is no YAML, or holds something else than names with values.
+    """
+    if file is None:
+        return {}
+    import yaml
+
+    if not file.is_file():
+        raise UsageError(f"there is no settings file {file}", fits="--config takes a YAML file of name: value lines")
+    try:
+        settings = yaml.safe_load(file.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is no YAML file: {str(error).splitlines()[0]}") from None
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise UsageError(f"{file} holds a {type(settings).__name__}, not settings", fits="name: value lines")
+    return {str(name): value for name, value in settings.items()}
+
+
+def place_settings(settings: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """Sort settings into those of training (``known``) and those of the network (all others, or ``net.NAME``).
+
+    The network's go under ``net_settings``, where the network's own signature checks their names.
+    """
+    names = set(known)
+    placed: dict[str, Any] = {}
+    for name, value in settings.items():
+        own = name.removeprefix("net.")
+        if name in names:
+            placed[name] = value
+        else:
+            placed.setdefault("net_settings", {})[own] = value
+    return placed
