@@ -1,0 +1,182 @@
+"""Encoded bytes to pixels, within a budget; what cannot be decoded is refused with its reason.
+
+The rules, for every format alike:
+
+- The picture is upright: the EXIF orientation is applied.
+- Of an animated file the first frame is taken.
+- Transparent pixels are laid over white. Palettes are looked up; CMYK and the like are converted by Pillow.
+- 16-bit grey is scaled to 8 bits by its high byte; 32-bit whole numbers and floats by their own range.
+- A picture of more than ``max_pixels`` is refused from its header, before anything is decoded.
+- A truncated file is refused; nothing is ever filled in.
+- The format is known by its first bytes, whatever the name says, and must be one of ``FORMATS``.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.errors import DecodeError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+MAX_PIXELS = 50_000_000
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "TGA", "ICO", "JPEG2000", "PCX", "QOI", "AVIF")
+_UPRIGHT = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
+            7: "TRANSVERSE", 8: "ROTATE_90"}  # fmt: skip
+
+
+def decode(
+    encoded: bytes,
+    *,
+    name: str = "",
+    max_pixels: int = MAX_PIXELS,
+    channels: int | None = 3,
+    fit: tuple[int, int] | None = None,
+) -> NDArray[np.uint8]:
+    """The pixels of one encoded picture, uint8 (H, W, C).
+
+    Args:
+        encoded: the bytes of the file.
+        name: for the message of an error.
+        max_pixels: a picture with more is refused from its header.
+        channels: 3 for colour, 1 for grey, None for grey where the file is grey and colour elsewhere.
+        fit: (height, width) that the picture will be shrunk to; a JPEG may then be decoded at a half, a quarter or an
+            eighth of its size, never smaller than this.
+
+    Raises:
+        DecodeError: with the reason, for whatever is no picture, is damaged, or is beyond the budget.
+    """
+    picture = _open(encoded, name, max_pixels)
+    if picture.format == "JPEG":
+        pixels = _decode_jpeg(encoded, picture, channels, fit)
+        if pixels is not None:
+            return pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if fit is not None and picture.format == "JPEG":
+                picture.draft(None, (fit[1], fit[0]))
+            picture.load()
+            upright = _upright(picture)
+            mode = _mode(picture, channels)
+            return np.ascontiguousarray(_convert(upright, mode))
+    except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
+        raise _refused(name, error) from None
+
+
+def _open(encoded: bytes, name: str, max_pixels: int) -> Picture:
+    from PIL import Image
+
+    if not encoded:
+        raise DecodeError(f"{name or 'the picture'} is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of sizes below our own limit, and of odd metadata
+            picture = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except Exception as error:
+        raise _refused(name, error) from None
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise DecodeError(
+            f"{name or 'the picture'} has {width} x {height} pixels, more than the limit of {max_pixels}",
+            fits="a smaller picture, or a higher limit",
+        )
+    return picture
+
+
+def _refused(name: str, error: Exception) -> DecodeError:
+    reason = str(error) or type(error).__name__
+    if "cannot identify" in reason:
+        reason = "it is no picture of a known format"
+    return DecodeError(f"{name or 'the picture'} cannot be decoded: {reason}")
+
+
+def _decode_jpeg(
+    encoded: bytes, picture: Picture, channels: int | None, fit: tuple[int, int] | None
+) -> NDArray[np.uint8] | None:
+    """By simplejpeg where it is installed and the file is plain; None sends the file to Pillow."""
+    if picture.mode not in ("L", "RGB") or picture.info.get("progressive") or len(encoded) < 4:
+        return None
+    try:
+        import simplejpeg
+    except ImportError:
+        return None
+    wanted = "L" if (channels or len(picture.getbands())) == 1 else "RGB"
+    if wanted == "L" and picture.mode == "RGB":
+        return None  # luma by Pillow's rounding, so that pixels do not depend on what is installed
+    orientation = _orientation(picture)
+    height, width = (fit or (0, 0))[::-1] if orientation >= 5 else (fit or (0, 0))
+    try:
+        pixels = simplejpeg.decode_jpeg(
+            encoded, "GRAY" if wanted == "L" else "RGB", min_height=height, min_width=width, min_factor=1
+        )
+    except (ValueError, RuntimeError):
+        return None  # Pillow says what is wrong, in its words
+    return np.ascontiguousarray(turn(pixels, orientation))
+
+
+def _orientation(picture: Picture) -> int:
+    try:
+        value = picture.getexif().get(0x0112, 1)
+        return int(value) if int(value) in range(1, 9) else 1
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, EOFError, struct.error, OverflowError):
+        return 1  # damaged metadata do not make pixels unreadable
+
+
+def turn(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The upright picture for an EXIF orientation of 1 to 8 (H, W, C)."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _upright(picture: Picture) -> Picture:
+    from PIL import Image
+
+    orientation = _orientation(picture)
+    return picture.transpose(Image.Transpose[_UPRIGHT[orientation]]) if orientation in _UPRIGHT else picture
+
+
+def _mode(picture: Picture, channels: int | None) -> str:
+    if channels == 3:
+        return "RGB"
+    grey = picture.mode in ("1", "L", "LA", "La", "I", "F") or picture.mode.startswith("I;16")
+    return "L" if channels == 1 or grey else "RGB"
+
+
+def _convert(picture: Picture, mode: str) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    if picture.mode == "I" or picture.mode == "F" or picture.mode.startswith("I;16"):
+        picture = Image.fromarray(_eight_bits(np.asarray(picture), picture.mode))
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        over = picture.convert("RGBA")
+        white = Image.new("RGBA", over.size, (255, 255, 255, 255))
+        picture = Image.alpha_composite(white, over).convert("RGB")
+    if picture.mode != mode:
+        picture = picture.convert(mode)
+    pixels = np.asarray(picture)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _eight_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
+    if mode.startswith("I;16"):
+        return (values.astype(np.uint16) >> 8).astype(np.uint8)
+    finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(finite.min()), float(finite.max())
+    if 0 <= low and high <= 255:
+        return finite.astype(np.uint8)
+    if 0 <= low and high <= 65535:
+        return (finite.astype(np.int64) >> 8).astype(np.uint8)
+    return ((finite - low) * (255.0 / (high - low))).astype(np.uint8)
