@@ -1,0 +1,24 @@
+"""``pellucid evaluate``: measure a trained network on data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = "Example: pellucid evaluate runs/2026-11-24-1015-lenet fashion-mnist"
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder, its best/ folder, or a saved model.")],
+    where: Annotated[str, typer.Argument(help="A folder of pictures, a file of them, or a known name.")],
+    split: Annotated[str, typer.Option(help="test, validation, train, or all.")] = "test",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the measures as JSON.")] = False,
+) -> None:
+    """Measure a trained network: accuracy, loss, precision and recall of each class, calibration."""
+    from pellucid.train import Model
+
+    measured = Model.load(run).evaluate(where, split=split)
+    print(json.dumps(measured.to_json(), ensure_ascii=False, indent=2) if as_json else measured.text())

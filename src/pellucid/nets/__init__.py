@@ -1,0 +1,36 @@
+"""The classic networks, one family a file, as plain ``torch.nn.Module``s. No training, no data, no weights here."""
+
+from pellucid.nets.alexnet import alexnet, zfnet
+from pellucid.nets.basic_cnn import basic_cnn
+from pellucid.nets.inception import inception, inception_small
+from pellucid.nets.lenet import lenet
+from pellucid.nets.mlp import mlp
+from pellucid.nets.registry import factory, make, names, signature
+from pellucid.nets.resnet import resnet18, resnet34, resnet50, resnet101
+from pellucid.nets.vgg import vgg11, vgg13, vgg16, vgg19
+from pellucid.nets.weights import freeze_all_but_head, head, load_weights
+
+__all__ = [
+    "alexnet",
+    "basic_cnn",
+    "factory",
+    "freeze_all_but_head",
+    "head",
+    "inception",
+    "inception_small",
+    "lenet",
+    "load_weights",
+    "make",
+    "mlp",
+    "names",
+    "resnet101",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "signature",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+    "zfnet",
+]

@@ -1,0 +1,55 @@
+"""A small convolutional network of today: blocks of convolution, normalisation, activation, pooling, dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from pellucid.nets.parts import activation_layer, at_least, initialize, pair, pooling_layer
+
+
+def basic_cnn(
+    classes: int = 10,
+    in_channels: int = 3,
+    image_size: int | tuple[int, int] = 32,
+    channels: Sequence[int] = (32, 64, 128),
+    convolutions: int = 1,
+    activation: str = "relu",
+    pool: str = "max",
+    dropout: float = 0.1,
+    batch_norm: bool = True,
+) -> nn.Sequential:
+    """(N, C, H, W) -> (N, classes): a block for each number in ``channels``, then one dense layer.
+
+    A block is ``convolutions`` times (3x3 convolution padded by 1, batch normalisation, activation), 2x2 pooling, and
+    dropout of whole numbers. Pictures above 64x64 are pooled to 4x4 before the dense layer, whatever their size.
+    """
+    at_least("basic_cnn", image_size, 2 ** len(channels))
+    blocks: list[nn.Module] = []
+    before = in_channels
+    for after in channels:
+        blocks.append(_block(before, after, convolutions, activation, pool, dropout, batch_norm))
+        before = after
+    height, width = (side // 2 ** len(channels) for side in pair(image_size))
+    if max(height, width) > 8:
+        blocks.append(nn.AdaptiveAvgPool2d(4))
+        height = width = 4
+    network = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(before * height * width, classes))
+    initialize(network)
+    return network
+
+
+def _block(
+    before: int, after: int, convolutions: int, activation: str, pool: str, dropout: float, batch_norm: bool
+) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for i in range(convolutions):
+        layers.append(nn.Conv2d(after if i else before, after, kernel_size=3, padding=1, bias=not batch_norm))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(after))
+        layers.append(activation_layer(activation))
+    layers.append(pooling_layer(pool, 2))
+    if dropout:
+        layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)

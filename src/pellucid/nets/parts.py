@@ -1,0 +1,60 @@
+"""What several families share: sizes, activations and pooling by name, initial weights."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from pellucid.errors import ShapeError, unknown
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "gelu": nn.GELU,
+    "hardswish": nn.Hardswish,
+    "leaky_relu": nn.LeakyReLU,
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+
+def pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) from one number or two."""
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def activation_layer(name: str) -> nn.Module:
+    """The activation of this name. Raises UsageError for another."""
+    if name not in ACTIVATIONS:
+        raise unknown("activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name]()
+
+
+def pooling_layer(name: str, kernel: int, stride: int | None = None) -> nn.Module:
+    """``max`` or ``average`` pooling. Raises UsageError for another name."""
+    kinds: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
+    if name not in kinds:
+        raise unknown("pooling", name, kinds)
+    return kinds[name](kernel, stride or kernel)
+
+
+def at_least(network: str, image_size: int | tuple[int, int], smallest: int) -> None:
+    """Raises ShapeError where a side of the picture is smaller than the network can halve it."""
+    height, width = pair(image_size)
+    if min(height, width) < smallest:
+        raise ShapeError(
+            f"{network} halves its pictures until nothing is left of {height} x {width}",
+            fits=f"image_size of at least {smallest}",
+        )
+
+
+def initialize(network: nn.Module) -> None:
+    """He initialisation of convolutions (fan out, ReLU; He et al. 2015, eq. 14), unit scale of norms."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)

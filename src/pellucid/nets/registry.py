@@ -1,0 +1,124 @@
+"""Networks by name, with their settings checked against the factory's signature."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from pellucid.errors import PellucidError, UsageError, unknown
+from pellucid.nets.alexnet import alexnet, zfnet
+from pellucid.nets.basic_cnn import basic_cnn
+from pellucid.nets.inception import inception, inception_small
+from pellucid.nets.lenet import lenet
+from pellucid.nets.mlp import mlp
+from pellucid.nets.resnet import resnet18, resnet34, resnet50, resnet101
+from pellucid.nets.vgg import vgg11, vgg13, vgg16, vgg19
+
+Factory = Callable[..., nn.Module]
+_OF_DATA = ("classes", "in_channels", "image_size")
+
+_FACTORIES: Mapping[str, Factory] = MappingProxyType(
+    {
+        "alexnet": alexnet,
+        "basic_cnn": basic_cnn,
+        "inception": inception,
+        "inception_small": inception_small,
+        "lenet": lenet,
+        "mlp": mlp,
+        "resnet101": resnet101,
+        "resnet18": resnet18,
+        "resnet34": resnet34,
+        "resnet50": resnet50,
+        "vgg11": vgg11,
+        "vgg11_bn": partial(vgg11, batch_norm=True),
+        "vgg13": vgg13,
+        "vgg13_bn": partial(vgg13, batch_norm=True),
+        "vgg16": vgg16,
+        "vgg16_bn": partial(vgg16, batch_norm=True),
+        "vgg19": vgg19,
+        "vgg19_bn": partial(vgg19, batch_norm=True),
+        "zfnet": zfnet,
+    }
+)
+
+
+def names() -> list[str]:
+    """The networks that there are, sorted."""
+    return sorted(_FACTORIES)
+
+
+def factory(name: str) -> Factory:
+    """The function that makes a network: one of ours by name, or anyone's by ``package.module:factory``.
+
+    Raises:
+        UsageError: where there is none of that name.
+    """
+    if ":" in name:
+        return _imported(name)
+    if name not in _FACTORIES:
+        raise unknown("network", name, _FACTORIES)
+    return _FACTORIES[name]
+
+
+def signature(name: str) -> Mapping[str, inspect.Parameter]:
+    """The settings that a network understands, with their defaults."""
+    return inspect.signature(factory(name)).parameters
+
+
+def make(name: str, **settings: Any) -> nn.Module:
+    """A network by name.
+
+    Args:
+        name: one of ``names()``, or ``package.module:factory`` for a function or class of your own.
+        settings: ``classes``, ``in_channels`` and ``image_size`` as the data has them, and the network's own. A factory
+            of your own gets the first three only where it takes them.
+
+    Raises:
+        UsageError: for an unknown name or setting, or a value that the network does not take.
+    """
+    build = factory(name)
+    known = signature(name)
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
+    if ":" in name and not takes_any:
+        settings = {key: value for key, value in settings.items() if key in known or key not in _OF_DATA}
+    for key in settings:
+        if key not in known and not takes_any:
+            raise unknown(f"setting of {name}", key, known)
+    try:
+        module = build(**settings)
+    except PellucidError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+        raise UsageError(f"{name} cannot be made: {error}", settings=given) from error
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"{name} returned a {type(module).__name__}, not a torch.nn.Module")
+    return module
+
+
+def _imported(spec: str) -> Factory:
+    module_name, _, function = spec.partition(":")
+    if not module_name or not function:
+        raise UsageError(f"'{spec}' names no network", fits="package.module:factory, such as my_nets:tiny")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python my_script.py` would find it
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        fits = f"a file {module_name.replace('.', '/')}.py in this folder, or an installed package"
+        raise UsageError(f"{spec}: there is no module '{error.name}'", fits=fits) from None
+    except Exception as error:
+        raise UsageError(f"{spec}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise unknown(f"function in {module_name}", function, public)
+    return found  # type: ignore[no-any-return]
