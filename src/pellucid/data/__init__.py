@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pellucid._lazy import attach
 from pellucid.data.dataset import Data, Split
+from pellucid.data.load import load
 
 if TYPE_CHECKING:
     from pellucid.data.augment import Augment
@@ -27,5 +28,5 @@ _load, __dir__ = attach(
         "Preprocess": ".preprocess",
     },
 )
-__all__ = ["Augment", "Batch", "Batches", "Data", "Preprocess", "Split"]
+__all__ = ["Augment", "Batch", "Batches", "Data", "Preprocess", "Split", "load"]
 __getattr__ = _load

@@ -122,8 +122,8 @@ def affine(
 ) -> Floats:
     """Where each output pixel looks, (N, 2, 3): input (x, y) = A (u, v, 1).
 
-    (u, v) is the output pixel's middle, in pixels from the picture's middle (right and down); (x, y) are pixels from the
-    input's upper left corner, whose first pixel has its middle at (1/2, 1/2).
+    (u, v) is the output pixel's middle, in pixels from the picture's middle (right and down); (x, y) are pixels from
+    the input's upper left corner, whose first pixel has its middle at (1/2, 1/2).
     """
     height, width = size
     angle = np.deg2rad(augment.rotation) * (2 * uniform(seed, epoch, Purpose.ROTATION, count)[:, 0] - 1)

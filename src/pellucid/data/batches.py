@@ -23,7 +23,7 @@ _SHARE_OF_DEVICE = 0.4  # of the accelerator's free memory that pictures may tak
 
 @dataclass
 class Batch:
-    """images: float32 (N, C, H, W). targets: labels, int64 (N,), or after mixup float32 (N, classes), each row of sum 1.
+    """images: float32 (N, C, H, W). targets: labels, int64 (N,), or after mixup float32 (N, classes), rows of sum 1.
     labels: int64 (N,), the pictures' own. indices: int64 (N,), where in the split they came from."""
 
     images: torch.Tensor
@@ -38,9 +38,9 @@ class Batch:
 class Batches:
     """The batches of a split, epoch by epoch.
 
-    The batch at (epoch, step) is the same whatever was asked for before, on any number of threads. On an accelerator the
-    pictures move there once if they fit, and are augmented there. `prefetch` batches are prepared ahead by a thread;
-    None: 2 where pictures come from a file or must travel to an accelerator, else 0.
+    The batch at (epoch, step) is the same whatever was asked for before, on any number of threads. On an accelerator
+    the pictures move there once if they fit, and are augmented there. `prefetch` batches are prepared ahead by a
+    thread; None: 2 where pictures come from a large file or must travel to an accelerator, else 0.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class Batches:
         self.augment, self.shuffle, self.drop_last = augment or Augment(), shuffle, drop_last
         self.device = torch.device(device)
         self._planes, self._resident = _planes(split, self.device)
-        slow = isinstance(split.images, np.memmap) or (self.device.type != "cpu" and self._resident is None)
+        from_file = isinstance(split.images, np.memmap) and split.images.nbytes > _COPY_BYTES
+        slow = self._resident is None and (from_file or self.device.type != "cpu")
         self._prefetch = (2 if slow else 0) if prefetch is None else prefetch
 
     def __len__(self) -> int:
@@ -120,13 +121,13 @@ class Batches:
         if self._resident is not None:
             return self._resident.index_select(0, torch.from_numpy(indices).to(self.device))
         pictures = torch.from_numpy(np.ascontiguousarray(self._planes[indices]))
-        if self.device.type == "cpu":
-            return pictures
-        return pictures.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else pictures.to(self.device)
+        if self.device.type == "cuda":
+            return pictures.pin_memory().to(self.device, non_blocking=True)
+        return pictures.to(self.device)
 
 
 def _planes(split: Split, device: torch.device) -> tuple[NDArray[np.uint8], torch.Tensor | None]:
-    """The split's pictures as (N, C, H, W), contiguous where that is cheap, and on the accelerator if they fit there."""
+    """The split's pictures as (N, C, H, W), contiguous where that is cheap, and on the accelerator if they fit."""
     planes = np.asarray(split.images).transpose(0, 3, 1, 2)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

@@ -25,8 +25,8 @@ _CHUNK_BYTES = 1 << 24
 class Split:
     """Pictures and their labels.
 
-    images: uint8 (N, H, W, C), in memory or mapped from a file; often a view of memory that holds (N, C, H, W), which is
-    what batches are cut from fastest. labels: int64 (N,). names: what to call each picture, one a picture.
+    images: uint8 (N, H, W, C), in memory or mapped from a file; often a view of memory that holds (N, C, H, W), which
+    is what batches are cut from fastest. labels: int64 (N,). names: what to call each picture, one a picture.
     """
 
     images: Pixels
@@ -53,7 +53,7 @@ class Split:
 
     @property
     def channels(self) -> int:
-        return self.images.shape[3]
+        return int(self.images.shape[3])
 
     def take(self, indices: NDArray[np.int64]) -> Split:
         """The samples at these indices, in this order (their pixels are copied)."""
@@ -101,7 +101,8 @@ class Data:
         for name, split in self.splits.items():
             if split.images.shape[1:] != self.train.images.shape[1:]:
                 raise ShapeError(
-                    f"the {name} images are {split.images.shape[1:]}, the training images {self.train.images.shape[1:]}",
+                    f"the {name} images are {split.images.shape[1:]}, "
+                    f"the training images {self.train.images.shape[1:]}",
                     fits="one size (height, width, channels) for all splits",
                 )
             if len(split) and not 0 <= split.labels.min() <= split.labels.max() < len(self.classes):

@@ -97,7 +97,10 @@ def as_labels(labels: Any, classes: Sequence[str] | None) -> tuple[Labels, tuple
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
-        raise ShapeError(f"labels have shape {array.shape}", fits="(N,): one class number or name an image", try_="labels.argmax(1)")
+        raise ShapeError(
+            f"labels have shape {array.shape}",
+            fits="(N,): one class number or name an image; labels.argmax(1) if they are one-hot",
+        )
     if array.dtype.kind in "UO":
         return _from_names([str(name) for name in array.tolist()], classes)
     if array.dtype.kind not in "iub" and not np.array_equal(array, np.trunc(array)):
@@ -119,12 +122,14 @@ def _from_names(labels: list[str], classes: Sequence[str] | None) -> tuple[Label
     number = {name: i for i, name in enumerate(names)}
     strange = sorted(set(labels) - set(names))
     if strange:
-        raise UsageError(f"{len(strange)} label(s) are not among the classes: {', '.join(strange[:5])}", classes=", ".join(names))
+        raise UsageError(
+            f"{len(strange)} label(s) are not among the classes: {', '.join(strange[:5])}", classes=", ".join(names)
+        )
     return np.array([number[label] for label in labels], np.int64), names
 
 
 def set_aside(split: Split, shares: dict[str, float], seed: int) -> dict[str, Split]:
-    """The split in parts: each share of it, stratified by class and with exact duplicates kept together, and "train"."""
+    """The split in parts: its shares, stratified by class and with exact duplicates kept together, and "train"."""
     rest = 1.0 - sum(shares.values())
     if min(shares.values()) < 0 or rest <= 0:
         listed = ", ".join(f"{name} {share:g}" for name, share in shares.items())

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from pellucid.data.dataset import Data, Pixels, Split
+from pellucid.data.resize import Fit, read_picture
 from pellucid.errors import ShapeError, UsageError
 
 _SMALLEST_STD = 1 / 255  # a channel that never changes is not divided by zero
@@ -70,14 +70,15 @@ class Preprocess:
         return torch.from_numpy(scale.astype(np.float32)), torch.from_numpy(shift.astype(np.float32))
 
     def tensor(self, images: Any) -> torch.Tensor:
-        """uint8 (N, H, W, C), an array or tensor, as normalised float32 (N, C, H, W). One picture (H, W, C) gives N = 1."""
+        """uint8 (N, H, W, C), array or tensor, as normalised float32 (N, C, H, W). One picture (H, W, C) is N = 1."""
         pixels = images if isinstance(images, torch.Tensor) else torch.from_numpy(_writable(np.asarray(images)))
         if pixels.dim() == 3:
             pixels = pixels[None]
         wanted = (*self.image_size, self.channels)
         if pixels.dim() != 4 or tuple(pixels.shape[1:]) != wanted or pixels.dtype != torch.uint8:
             raise ShapeError(
-                f"pictures are {pixels.dtype} of shape {tuple(pixels.shape)}", fits=f"torch.uint8 of shape (N, {wanted[0]}, {wanted[1]}, {wanted[2]})"
+                f"pictures are {pixels.dtype} of shape {tuple(pixels.shape)}",
+                fits=f"torch.uint8 of shape (N, {wanted[0]}, {wanted[1]}, {wanted[2]})",
             )
         return self.normalise(pixels.permute(0, 3, 1, 2))
 
@@ -89,7 +90,8 @@ class Preprocess:
         """
         scale, shift = (values.to(planes.device).view(1, -1, 1, 1) for values in self.scale_and_shift)
         out = torch.empty(planes.shape, dtype=torch.float32, device=planes.device)
-        block = len(planes) if planes.is_cuda else max(1, _CACHED_ELEMENTS * torch.get_num_threads() // max(1, planes[:1].numel()))
+        elements = planes.numel() if planes.is_cuda else _CACHED_ELEMENTS * torch.get_num_threads()
+        block = max(1, elements // max(1, planes[:1].numel()))
         for first in range(0, len(planes), block):
             out[first : first + block].copy_(planes[first : first + block]).mul_(scale).add_(shift)
         return out
@@ -97,9 +99,7 @@ class Preprocess:
     def picture(self, picture: Any) -> Pixels:
         """Anything that is one picture (encoded bytes, a path, a PIL image, an array (H, W) or (H, W, C)) as uint8
         (H, W, C), brought to the network's size in the way the training pictures were. Raises DecodeError."""
-        from pellucid.data.resize import Fit, picture
-
-        return picture(picture=picture, fit=Fit(self.fit, self.image_size, self.shorter), channels=self.channels)
+        return read_picture(picture, Fit(self.fit, self.image_size, self.shorter), self.channels)
 
 
 def _writable(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

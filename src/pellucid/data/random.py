@@ -1,9 +1,9 @@
 """Random numbers without a state: each is a function of (seed, epoch, purpose, sample).
 
-Philox is a counter-based generator (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011):
-block number b of its stream is a bijection of b under a key. The key here is the seed; the 256-bit counter is
-(sample, epoch, purpose, 0), so the numbers of one sample in one epoch are the same in whatever order samples are visited,
-whatever was drawn before, and by however many workers. There is nothing to save when a run stops.
+Philox is a counter-based generator (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC
+2011): block number b of its stream is a bijection of b under a key. The key here is the seed; the 256-bit counter is
+(sample, epoch, purpose, 0), so the numbers of one sample in one epoch are the same in whatever order samples are
+visited, whatever was drawn before, and by however many workers. There is nothing to save when a run stops.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ def words(seed: int, epoch: int, purpose: Purpose, count: int) -> NDArray[np.uin
     counter = np.array([0, epoch, int(purpose), 0], np.uint64)
     raw = np.random.Philox(key=key, counter=counter).random_raw(count * _WORDS // 2)
     # Little-endian order of the two halves, spelled out so that every machine has the same words.
-    return np.stack([raw & np.uint64(0xFFFFFFFF), raw >> np.uint64(32)], axis=-1).astype(np.uint32).reshape(count, _WORDS)
+    halves = np.stack([raw & np.uint64(0xFFFFFFFF), raw >> np.uint64(32)], axis=-1)
+    return halves.astype(np.uint32).reshape(count, _WORDS)
 
 
 def uniform(seed: int, epoch: int, purpose: Purpose, count: int, columns: int = 1) -> NDArray[np.float64]:
     """Numbers in [0, 1) with 32 random bits, of shape (count, columns), columns <= 8."""
-    return words(seed, epoch, purpose, count)[:, :columns] * 2.0**-32
+    return words(seed, epoch, purpose, count)[:, :columns].astype(np.float64) * 2.0**-32
 
 
 def integers(below: int, seed: int, epoch: int, purpose: Purpose, count: int, columns: int = 1) -> NDArray[np.int64]:

@@ -85,7 +85,7 @@ def with_channels(pixels: Pixels, channels: int) -> Pixels:
     raise ShapeError(f"a picture has {pixels.shape[2]} channels", fits=f"{channels}")
 
 
-def picture(picture: Any, fit: Fit, channels: int, *, name: str = "", max_pixels: int = MAX_PIXELS) -> Pixels:
+def read_picture(picture: Any, fit: Fit, channels: int, *, name: str = "", max_pixels: int = MAX_PIXELS) -> Pixels:
     """Encoded bytes, a path, a PIL image, or an array (H, W) or (H, W, C), as uint8 (H, W, C) of the size of `fit`.
 
     Raises DecodeError for what cannot be decoded, DataError for a path that cannot be read.
