@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pellucid._lazy import attach
 from pellucid.data.dataset import Data, Split
+from pellucid.data.fetch import fetch
 from pellucid.data.load import load
 
 if TYPE_CHECKING:
@@ -28,5 +29,5 @@ _load, __dir__ = attach(
         "Preprocess": ".preprocess",
     },
 )
-__all__ = ["Augment", "Batch", "Batches", "Data", "Preprocess", "Split", "load"]
+__all__ = ["Augment", "Batch", "Batches", "Data", "Preprocess", "Split", "fetch", "load"]
 __getattr__ = _load
