@@ -12,9 +12,9 @@ from torch import Tensor, nn
 class Average:
     """average <- d * average + (1 - d) * weights after each step, with d = min(decay, (1 + t) / (10 + t)).
 
-    Polyak & Juditsky (1992), with the ramp of t, the steps done, so that a short run is not held back by its beginning.
-    Whatever is no float (counters) is copied. Buffers such as the running statistics of batch normalisation are averaged
-    with the weights they belong to.
+    Polyak & Juditsky (1992), with the ramp of t, the steps done, so that a short run is not held back by its start.
+    Whatever is no float (counters) is copied. Buffers such as the running statistics of batch normalisation are
+    averaged with the weights they belong to.
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:

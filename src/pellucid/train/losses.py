@@ -12,6 +12,8 @@ from pellucid.errors import unknown
 class BinaryCrossEntropy(nn.Module):
     """Each class by itself against the rest (Wightman, Touvron & Jégou 2021, section 3), summed over classes."""
 
+    weight: Tensor | None
+
     def __init__(self, classes: int, smoothing: float, weight: Tensor | None) -> None:
         super().__init__()
         self.classes, self.smoothing = classes, smoothing
@@ -27,6 +29,8 @@ class BinaryCrossEntropy(nn.Module):
 
 class Focal(nn.Module):
     """-(1 - p)^2 log p of the right class: easy pictures count less (Lin et al. 2017, eq. 4, gamma = 2)."""
+
+    weight: Tensor | None
 
     def __init__(self, classes: int, weight: Tensor | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Muon: steps along the nearest orthogonal matrix of the momentum (Jordan et al. 2024), AdamW where that has no meaning."""
+"""Muon: steps along the nearest orthogonal matrix of the momentum (Jordan et al. 2024); AdamW elsewhere."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     for _ in range(_ROUNDS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    result: Tensor = x.T if tall else x
+    return result
 
 
 class Muon(Optimizer):
-    """Groups with ``"orthogonal": True`` step by Muon, with kernels (O, I, K, K) laid out as (O, I*K*K); others by AdamW.
+    """Groups with ``"orthogonal": True`` step by Muon, kernels (O, I, K, K) laid out as (O, I*K*K); others by AdamW.
 
     Muon: m <- mu m + g; step lr * max(1, rows / columns)^(1/2) along orthogonalize(g + mu m). Weight decay is decoupled
     in both.

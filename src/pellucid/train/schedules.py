@@ -14,9 +14,9 @@ def factor(name: str, step: int, total: int, warmup: float = 0.0) -> float:
     """The learning rate at a step, as a share of the highest.
 
     Args:
-        name: ``constant``; ``step`` (a tenth after a half, a hundredth after three quarters of the run, He et al. 2015);
-            ``cosine`` (Loshchilov & Hutter 2016, eq. 5, without restarts); ``one_cycle`` (Smith & Topin 2017, with cosine
-            arcs).
+        name: ``constant``; ``step`` (a tenth after half the run, a hundredth after three quarters, He et al. 2015);
+            ``cosine`` (Loshchilov & Hutter 2016, eq. 5, without restarts); ``one_cycle`` (Smith & Topin 2017, with
+            cosine arcs).
         step: from 0 to ``total`` - 1.
         total: steps of the whole run.
         warmup: share of the run in which the rate rises: in a line for the first three, in one cycle's first arc.

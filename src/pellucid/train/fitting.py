@@ -1,0 +1,255 @@
+"""``fit``: from settings, data and a network to a loop that runs, and a run folder where one is asked for."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from pellucid import nets
+from pellucid.data import Batches, Data, Preprocess, Split
+from pellucid.errors import CheckpointError, UsageError
+from pellucid.train import checkpoint, losses, optimizers, recipe, runfolder, weights
+from pellucid.train.ema import Average
+from pellucid.train.execution import Execution, decide, prepare
+from pellucid.train.inputs import LoaderBatches, Prepared
+from pellucid.train.listeners import History, Listener, Logger
+from pellucid.train.loop import Loop
+from pellucid.train.predictions import in_order, outputs_of, quick_measures
+from pellucid.train.progress import Progress
+from pellucid.train.settings import Settings
+
+if TYPE_CHECKING:
+    from pellucid.train.model import Model
+
+
+def fit(
+    model: Model,
+    prepared: Prepared,
+    folder: Path | None,
+    *,
+    resume: bool,
+    listeners: Sequence[Listener],
+    progress: bool,
+) -> History:
+    """Train ``model``; see ``Model.fit``."""
+    history = History()
+    told: list[Listener] = [history, *listeners, *([Progress()] if progress else [])]
+    if folder is not None and not resume:
+        folder = runfolder.create(folder, model.settings.net)
+    with runfolder.locked(folder) if folder is not None else nullcontext():
+        saved = _found(folder, told) if folder is not None and resume else None
+        loop = build(model, prepared, told, folder, saved)
+        if saved is not None:
+            loop.restore(saved)
+        with stopping_by_signal(loop) if folder is not None else nullcontext():
+            loop.run()
+        _give_back(model, loop, folder)
+    model.history = history
+    return history
+
+
+def build(
+    model: Model, prepared: Prepared, told: list[Listener], folder: Path | None, saved: checkpoint.Checkpoint | None
+) -> Loop:
+    """The loop of a run, ready to start or to be restored; writes the run folder's configuration."""
+    settings = model.settings
+    device = prepare(settings)
+    torch.manual_seed(settings.seed)
+    data = prepared.data
+    if data is not None:
+        net = model.build(data)
+        if settings.weights is not None and saved is None:
+            for sentence in nets.load_weights(net, settings.weights):
+                _say(told, sentence)
+        settings = recipe.resolve(settings, data, net)
+        model.preprocess = model.preprocess or Preprocess.of(data)
+        for sentence in data.notes if saved is None else ():
+            _say(told, sentence)
+    else:
+        net = model.net
+        settings = _without_recipe(settings)
+    if settings.freeze:
+        learning = nets.freeze_all_but_head(net)
+        _say(told, f"only the head learns: {', '.join(learning)}")
+    model.settings = settings
+    batches, loss, classes = _batches(model, prepared, settings, device)
+    sample = next(iter(batches.epoch(0))).images
+    execution = (
+        Execution(device, bool(saved.state["channels_last"]), settings.precision == "bf16")
+        if saved is not None
+        else decide(settings, net, device, sample, loss)
+    )
+    execution.place(net)
+    optimizer = model.optimizer or optimizers.make(
+        settings.optimizer,
+        net,
+        learning_rate=settings.learning_rate or 0.01,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay or 0.0,
+    )
+    loop = Loop(net, batches, optimizer, loss.to(device), settings, execution, listeners=told)
+    if settings.ema:
+        loop.average = Average(net, settings.ema)
+    if data is not None:
+        _measure(loop, model, data)
+    if folder is not None:
+        _attach_folder(loop, model, prepared, folder, told, first=saved is None)
+    return loop
+
+
+def _found(folder: Path, told: list[Listener]) -> checkpoint.Checkpoint:
+    checkpoint.clean(folder / "checkpoints")
+    saved, damaged = checkpoint.latest_good(folder / "checkpoints")
+    for error in damaged:
+        _say(told, f"passed over a damaged checkpoint: {error.message}")
+    if saved is None:
+        facts = {"damaged": "; ".join(error.message for error in damaged)} if damaged else {}
+        raise CheckpointError(f"there is no checkpoint in {folder} to go on from", fits="start the run anew", **facts)
+    return saved
+
+
+def _without_recipe(settings: Settings) -> Settings:
+    """For a DataLoader: the recipe sees no data, so what is not set gets plain values."""
+    plain = {"weight_decay": 0.0, "label_smoothing": 0.0, "ema": 0.0, "learning_rate": 0.001}
+    unset = {name: value for name, value in plain.items() if getattr(settings, name) is None}
+    return settings.with_values(**unset)
+
+
+def _batches(
+    model: Model, prepared: Prepared, settings: Settings, device: torch.device
+) -> tuple[Batches | LoaderBatches, nn.Module, int]:
+    weight = None
+    batches: Batches | LoaderBatches
+    if prepared.data is not None:
+        train = prepared.data.train
+        size = settings.batch_size or 128
+        batches = Batches(
+            train,
+            model.preprocess or Preprocess.of(prepared.data),
+            batch_size=size,
+            seed=settings.seed,
+            augment=recipe.augment(settings),
+            shuffle=True,
+            drop_last=len(train) >= size,
+            device=device,
+        )
+        classes = len(prepared.data.classes)
+        if settings.class_weight == "balanced":
+            weight = losses.balanced_weights(torch.from_numpy(train.labels), classes)
+    else:
+        if prepared.loader is None:
+            raise UsageError("there is nothing to train on")
+        batches, classes = prepared.loader, len(model.classes)
+        if settings.class_weight or settings.mixup:
+            raise UsageError("class_weight and mixup need the data themselves, not a DataLoader")
+    loss = model.loss or losses.make(settings.loss, classes, smoothing=settings.label_smoothing or 0.0, weight=weight)
+    return batches, loss, classes
+
+
+def _measure(loop: Loop, model: Model, data: Data) -> None:
+    """Measure each epoch on validation, which chooses the best; else on test, which is only shown."""
+    name = "validation" if data.validation is not None else "test"
+    split: Split | None = data.validation if data.validation is not None else data.test
+    loop.chooses = data.validation is not None
+    if loop.settings.early_stop is not None and not loop.chooses:
+        raise UsageError(
+            "early stopping chooses by a validation split, and there is none", fits="--validation 0.1, or no early_stop"
+        )
+    preprocess = model.preprocess
+    if split is not None and preprocess is not None and len(split):
+        measured = split
+
+        def measure() -> dict[str, float]:
+            outputs = outputs_of(loop.net, in_order(measured, preprocess, loop.execution), loop.execution)
+            return quick_measures(outputs, measured.labels, name)
+
+        loop.measure = measure
+    loop.name_batch = lambda batch: [str(data.train.names[int(i)]) for i in batch.indices]
+
+
+def _attach_folder(
+    loop: Loop, model: Model, prepared: Prepared, folder: Path, told: list[Listener], *, first: bool
+) -> None:
+    data = prepared.data
+    loop.checkpoints = folder / "checkpoints"
+    if model.preprocess is not None:
+        facts = model.facts()
+        loop.keep_best = lambda: weights.write_model(folder / "best", loop.net.state_dict(), facts)
+    fingerprint = data.fingerprint if data is not None else ""
+    if first:
+        runfolder.write_config(
+            folder,
+            {
+                "data": prepared.origin or "given:arrays",
+                "settings": loop.settings.model_dump(),
+                "classes": list(model.classes),
+            },
+        )
+        runfolder.write_environment(
+            folder,
+            fingerprint,
+            str(loop.execution.device),
+            torch.get_num_threads(),
+            list(data.notes) if data is not None else [],
+        )
+    else:
+        before = runfolder.read_environment(folder)
+        if before.get("data_fingerprint", fingerprint) != fingerprint:
+            raise CheckpointError(
+                f"the data have changed since the run in {folder} began",
+                began_with=str(before["data_fingerprint"])[:16],
+                found=fingerprint[:16],
+                fits="the data as they were, or a new run",
+            )
+        threads = before.get("threads", torch.get_num_threads())
+        if threads != torch.get_num_threads():
+            torch.set_num_threads(threads)  # another number adds up sums in another order
+    told.append(Logger(folder, loop.settings.log_steps))
+    if loop.settings.tensorboard:
+        from pellucid.train.tensorboard import TensorBoardListener
+
+        told.append(TensorBoardListener(folder))
+
+
+def _give_back(model: Model, loop: Loop, folder: Path | None) -> None:
+    """Leave the result in the network: the averaged weights, or the best where validation chose them."""
+    if loop.position.ended and folder is not None and loop.chooses and (folder / "best").is_dir():
+        tensors, _ = weights.read_model(folder / "best")
+        weights.put(loop.net, tensors, folder / "best")
+    elif loop.average is not None:
+        weights.put(loop.net, loop.average.tensors, Path("the running average"))
+    model.optimizer = None  # it has taken its steps; another fit begins with a fresh one
+
+
+def _say(told: Sequence[Listener], sentence: str) -> None:
+    for listener in told:
+        listener.on_message(sentence)
+
+
+@contextmanager
+def stopping_by_signal(loop: Loop) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run after the step that is under way, with a checkpoint; a second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles signals in its main thread alone
+        return
+    asked: list[str] = []
+
+    def on_signal(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(f"interrupted by {signal.Signals(number).name}")
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    loop.stop = lambda: asked[0] if asked else ""
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

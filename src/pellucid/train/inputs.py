@@ -1,0 +1,140 @@
+"""What people hand to ``fit``, ``evaluate`` and ``predict``, made into ``Data`` and ``Split``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from pellucid.data import Data, Preprocess, Split, load
+from pellucid.errors import UsageError
+from pellucid.train.settings import Settings
+
+
+@dataclass
+class LoaderBatch:
+    """One batch of a ``DataLoader``."""
+
+    images: Tensor
+    targets: Tensor
+    labels: Tensor
+
+
+class LoaderBatches:
+    """A ``DataLoader`` as batches of the loop. After a resume the batches that were done are drawn and passed over, so
+    the run is the same only where the loader itself gives the same batches again."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[LoaderBatch]:
+        """The batches from ``start`` on."""
+        for i, (images, targets) in enumerate(self.loader):
+            if i >= start:
+                yield LoaderBatch(images, targets, targets if targets.ndim == 1 else targets.argmax(1))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Exactly one of the two: our own data, or a loader."""
+
+    data: Data | None = None
+    loader: LoaderBatches | None = None
+    origin: str | None = None  # what ``resume`` can load again
+
+
+def prepare(data: Any, labels: Any, settings: Settings) -> Prepared:
+    """What ``Model.fit`` was given.
+
+    Raises:
+        UsageError: for labels that are missing or too many.
+    """
+    if isinstance(data, DataLoader):
+        if labels is not None:
+            raise UsageError("a DataLoader brings its own labels; labels were given as well")
+        return Prepared(loader=LoaderBatches(data))
+    if isinstance(data, Data):
+        return Prepared(data=data)
+    if isinstance(data, str | Path):
+        if labels is not None:
+            raise UsageError(f"{data} brings its own labels; labels were given as well")
+        return Prepared(data=load_for(str(data), settings), origin=origin_of(data))
+    if labels is None:
+        raise UsageError(f"a {type(data).__name__} of pictures was given without labels", fits="fit(pictures, labels)")
+    return Prepared(data=Data.from_arrays(data, labels, validation=settings.validation, seed=settings.seed))
+
+
+def load_for(where: str, settings: Settings) -> Data:
+    """The data set of a run, as its settings ask."""
+    return load(
+        where,
+        image_size=settings.image_size,
+        channels=settings.channels,
+        validation=settings.validation,
+        limit=settings.limit,
+        seed=settings.seed,
+    )
+
+
+def origin_of(where: str | Path) -> str:
+    """A path as an absolute one, so that a run can be resumed from anywhere; a known name as it is."""
+    path = Path(where).expanduser()
+    return str(path.resolve()) if path.exists() else str(where)
+
+
+def one_split(data: Data, name: str) -> Split:
+    """One split of a data set, or ``all`` of them after one another.
+
+    Raises:
+        UsageError: where there is none of that name.
+    """
+    if name == "all":
+        parts = list(data.splits.values())
+        names = [str(called) for part in parts for called in part.names]
+        return Split(
+            np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts]), names
+        )
+    if name not in data.splits:
+        raise UsageError(
+            f"{data.origin} has no {name} split", found=", ".join(data.splits), fits="--split all, or one of these"
+        )
+    return data.splits[name]
+
+
+def check_classes(data: Data, classes: Sequence[str]) -> None:
+    """Raises UsageError where the data's classes are not the network's, in their order."""
+    if tuple(data.classes) != tuple(classes):
+        raise UsageError(
+            "the data have other classes than the network",
+            data=", ".join(data.classes),
+            network=", ".join(classes),
+            fits="folders named as the network's classes",
+        )
+
+
+def pictures(given: Any, preprocess: Preprocess) -> tuple[Split, tuple[str, ...]]:
+    """Pictures of any usual form as a split with labels 0, and what to call each."""
+    if isinstance(given, np.ndarray | torch.Tensor):
+        array = given[None] if given.ndim == 2 or (given.ndim == 3 and _is_one(given)) else given
+        found = Data.from_arrays(array, np.zeros(len(array), np.int64), ("any",)).train
+        return found, tuple(str(i) for i in range(len(found)))
+    listed = given if isinstance(given, list | tuple) else [given]
+    if not listed:
+        raise UsageError("there is no picture to predict")
+    images = np.stack([preprocess.picture(item) for item in listed])
+    names = tuple(str(item) if isinstance(item, str | Path) else str(i) for i, item in enumerate(listed))
+    return Split(images, np.zeros(len(images), np.int64), names), names
+
+
+def _is_one(given: Any) -> bool:
+    """Whether three dimensions are one colour picture (H, W, 3), rather than N grey ones."""
+    return int(given.shape[-1]) in (1, 3) and int(given.shape[0]) > 4

@@ -1,0 +1,279 @@
+"""The training loop: batch, forward, loss, backward, step. Everything else is a listener or happens between steps.
+
+What the loop computes is a function of the settings, the data and the step: batches are keyed by (seed, epoch, step),
+the network's own randomness (dropout) is seeded at each step from (seed, step), the learning rate is a function of the
+step. So the state to save is small: weights, optimizer, the running average, and the sums of ``Position``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from pellucid.errors import DivergedError
+from pellucid.train import checkpoint, optimizers, schedules
+from pellucid.train.ema import Average
+from pellucid.train.execution import Execution
+from pellucid.train.listeners import Epoch, Listener, Start, Step
+from pellucid.train.settings import Settings
+
+
+class BatchLike(Protocol):
+    """images (N, C, H, W); targets (N,) or (N, classes); labels (N,)."""
+
+    images: Tensor
+    targets: Tensor
+    labels: Tensor
+
+
+class BatchesLike(Protocol):
+    """Deals the same batches of an epoch whenever it is asked, from any step on."""
+
+    def __len__(self) -> int: ...
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]: ...
+
+
+@dataclass
+class Position:
+    """Where a run stands: what is saved beside the weights. Python's floats survive JSON to the bit."""
+
+    step: int = 0  # steps of the optimizer that are done
+    epoch: int = 0  # epochs that are done
+    batch: int = 0  # batches of the current epoch that are done
+    loss_sum: float = 0.0
+    right: int = 0
+    seen: int = 0
+    best: float = -math.inf
+    best_epoch: int = 0
+    ended: str = ""
+
+
+Measure = Callable[[], dict[str, float]]  # loss and accuracy of the split that is measured after each epoch
+
+
+@dataclass
+class Loop:
+    """One run of training."""
+
+    net: nn.Module
+    batches: BatchesLike
+    optimizer: Optimizer
+    loss: nn.Module
+    settings: Settings
+    execution: Execution
+    average: Average | None = None
+    measure: Measure | None = None
+    chooses: bool = False  # whether the measured split may choose the best epoch (validation may, test may not)
+    listeners: Sequence[Listener] = ()
+    checkpoints: Path | None = None
+    keep_best: Callable[[], None] | None = None
+    name_batch: Callable[[Any], list[str]] | None = None
+    stop: Callable[[], str] = lambda: ""  # why to stop after this step, if at all
+
+    def __post_init__(self) -> None:
+        self.position = Position()
+        self._base = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self._saved_at = time.monotonic()
+        self._last_good: Path | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of the optimizer in an epoch."""
+        return math.ceil(len(self.batches) / self.settings.accumulate)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.steps_per_epoch * self.settings.epochs
+
+    def run(self) -> str:
+        """Train to the end; returns how it ended: ``finished``, ``stopped early``, or what ``stop`` gave."""
+        position = self.position
+        self._tell("on_start", Start(position.step, position.epoch, self.settings.epochs, self.steps_per_epoch,
+                                     resumed=position.step > 0))  # fmt: skip
+        while not position.ended and position.epoch < self.settings.epochs:
+            interrupted = self._epoch()
+            if interrupted:
+                self._tell("on_end", interrupted)
+                return interrupted
+        position.ended = position.ended or "finished"
+        self.save()
+        self._tell("on_end", position.ended)
+        return position.ended
+
+    def _epoch(self) -> str:
+        """One epoch, or what is left of it; a reason where ``stop`` ends the run in its midst."""
+        position, began, first = self.position, time.perf_counter(), self.position.seen
+        self.net.train()
+        batches = self.batches.epoch(position.epoch, position.batch)
+        while group := list(islice(batches, self.settings.accumulate)):
+            self._step(group)
+            reason = self.stop()
+            if reason or self._is_due():
+                self.save()
+            if reason:
+                return reason
+        seconds = time.perf_counter() - began
+        self._end_of_epoch(seconds, position.seen - first)
+        return ""
+
+    def _step(self, group: list[Any]) -> None:
+        """Forward, loss, backward for each batch of the group; then one step."""
+        position, settings = self.position, self.settings
+        share = schedules.factor(settings.schedule, position.step, self.total_steps, settings.warmup)
+        for params, base in zip(self.optimizer.param_groups, self._base, strict=True):
+            params["lr"] = base * share
+        torch.manual_seed(_step_seed(settings.seed, position.step))
+        count = sum(len(batch.labels) for batch in group)
+        for batch in group:
+            images = self.execution.images(batch.images)
+            targets = batch.targets.to(self.execution.device)
+            with self.execution.precision():
+                outputs = self.net(images)
+                loss = self.loss(outputs, targets)
+            value = self._checked(loss, batch)
+            (loss if len(group) == 1 else loss * (len(batch.labels) / count)).backward()
+            position.loss_sum += value * len(batch.labels)
+            labels = batch.labels.to(self.execution.device)
+            position.right += int((outputs.detach().argmax(1) == labels).sum())
+            position.seen += len(batch.labels)
+        if settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.net.parameters(), settings.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(position.step)
+        position.step += 1
+        position.batch += len(group)
+        self._tell("on_step", Step(position.step, position.epoch, value, self._base[0] * share))
+
+    def _checked(self, loss: Tensor, batch: Any) -> float:
+        value = float(loss.detach())
+        if math.isfinite(value):
+            return value
+        names = self.name_batch(batch) if self.name_batch else []
+        raise DivergedError(
+            f"the loss became {value} in step {self.position.step + 1} (epoch {self.position.epoch + 1})",
+            pictures=", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),
+            last_good=self._last_good or "no checkpoint yet",
+            fits="a lower learning rate (--set learning_rate=...), or clip_norm=1",
+        )
+
+    def _end_of_epoch(self, seconds: float, seen: int) -> None:
+        position = self.position
+        measures = {"train_loss": position.loss_sum / position.seen, "train_accuracy": position.right / position.seen}
+        if self.measure is not None:
+            if self.average is None:
+                measures |= self.measure()
+            else:
+                with self.average.applied():
+                    measures |= self.measure()
+        position.epoch += 1
+        position.batch = position.right = position.seen = 0
+        position.loss_sum = 0.0
+        better = self._is_better(measures)
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        record = Epoch(position.epoch, position.step, rate, seconds, seen / max(seconds, 1e-9), measures, better)
+        self._tell("on_epoch", record)
+        patience = self.settings.early_stop
+        if patience is not None and self.chooses and position.epoch - position.best_epoch >= patience:
+            position.ended = "stopped early"
+        if position.epoch < self.settings.epochs and not position.ended:
+            self.save()
+
+    def _is_better(self, measures: dict[str, float]) -> bool:
+        """Whether these are the weights to keep: the best on validation, or simply the last where there is none."""
+        value = measures.get("validation_accuracy", -measures.get("validation_loss", 0.0)) if self.chooses else None
+        if value is not None and value <= self.position.best:
+            return False
+        self.position.best = self.position.epoch if value is None else value
+        self.position.best_epoch = self.position.epoch
+        if self.keep_best is not None:
+            self._refuse_nonfinite()
+            if self.average is None:
+                self.keep_best()
+            else:
+                with self.average.applied():
+                    self.keep_best()
+        return value is not None
+
+    def _is_due(self) -> bool:
+        every = self.settings.checkpoint_steps
+        if every is not None and self.position.step % every == 0:
+            return True
+        return time.monotonic() - self._saved_at >= self.settings.checkpoint_seconds
+
+    def save(self) -> None:
+        """Write a checkpoint, where there is a folder for them."""
+        if self.checkpoints is None:
+            return
+        self._refuse_nonfinite()
+        tensors, numbers = optimizers.state_of(self.optimizer)
+        kept = {f"optimizer.{name}": value for name, value in tensors.items()}
+        if self.average is not None:
+            kept |= {f"average.{name}": value for name, value in self.average.tensors.items()}
+        state = {
+            "position": asdict(self.position),
+            "optimizer": numbers,
+            "base_rates": self._base,
+            "channels_last": self.execution.channels_last,
+        }
+        self._last_good = checkpoint.write(self.checkpoints, self.position.step, all_tensors(self.net), kept, state)
+        self._saved_at = time.monotonic()
+        self._tell("on_checkpoint", self._last_good)
+
+    def restore(self, saved: checkpoint.Checkpoint) -> None:
+        """Go back to a checkpoint."""
+        load_all_tensors(self.net, saved.model)
+        parts: dict[str, dict[str, Tensor]] = {"optimizer": {}, "average": {}}
+        for name, value in saved.optimizer.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        optimizers.restore(self.optimizer, parts["optimizer"], saved.state["optimizer"])
+        if self.average is not None:
+            self.average.load(parts["average"])
+        self.position = Position(**saved.state["position"])
+        self._base = list(saved.state["base_rates"])
+        if self.checkpoints is not None:
+            self._last_good = self.checkpoints / f"{saved.step:06d}"
+
+    def _refuse_nonfinite(self) -> None:
+        if not checkpoint.all_finite(all_tensors(self.net)):
+            raise DivergedError(
+                f"a weight became NaN or infinite by step {self.position.step}; such weights are never saved",
+                last_good=self._last_good or "no checkpoint yet",
+                fits="a lower learning rate (--set learning_rate=...), or clip_norm=1",
+            )
+
+    def _tell(self, event: str, about: Any) -> None:
+        for listener in self.listeners:
+            getattr(listener, event)(about)
+
+
+def all_tensors(net: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, those buffers too that ``state_dict`` leaves out."""
+    return {**dict(net.named_buffers()), **dict(net.named_parameters()), **net.state_dict()}
+
+
+@torch.no_grad()
+def load_all_tensors(net: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy saved tensors into the network, in place."""
+    for name, value in all_tensors(net).items():
+        value.copy_(tensors[name])
+
+
+def _step_seed(seed: int, step: int) -> int:
+    """A seed for torch's generators: a bijective mix (splitmix64) of the run's seed and the step."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + step + 1) % 2**64
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> shift)) * factor % 2**64
+    return (mixed ^ (mixed >> 31)) >> 1
