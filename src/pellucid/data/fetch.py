@@ -298,8 +298,10 @@ def _alone(target: Path) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FetchError(f"another process is fetching {target}", fits="wait for it") from None
-        yield
-        lock.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _is_unpacked(folder: Path, wanted: Known) -> bool:

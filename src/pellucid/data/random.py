@@ -62,12 +62,14 @@ def permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
 def beta_symmetric(probability: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
     """The quantile function of Beta(alpha, alpha), so that one uniform number makes one Beta number.
 
-    With s = x^alpha the density's integral to x <= 1/2 becomes that of (1 - s^(1/alpha))^(alpha - 1) / alpha over s,
-    which is smooth, so a table inverts it; the other half follows by symmetry. Exact to about 1e-7 in probability.
+    With s = x^p, p = min(alpha, 1), the density x^(alpha-1) (1-x)^(alpha-1) dx is s^(alpha/p - 1) (1 - s^(1/p))^(alpha-1)
+    ds / p, bounded for x <= 1/2, so a table of its integral inverts it; the other half follows by symmetry. Exact to
+    about 1e-6 in probability.
     """
-    grid = np.linspace(0.0, 0.5**alpha, 8193)
-    height = (1.0 - grid ** (1.0 / alpha)) ** (alpha - 1.0)
+    power = min(alpha, 1.0)
+    grid = np.linspace(0.0, 0.5**power, 8193)
+    height = grid ** (alpha / power - 1.0) * (1.0 - grid ** (1.0 / power)) ** (alpha - 1.0)
     mass = np.concatenate([[0.0], np.cumsum((height[1:] + height[:-1]) / 2)])
     lower = np.minimum(probability, 1.0 - probability)
-    x: NDArray[np.float64] = np.interp(lower, mass / mass[-1] / 2, grid) ** (1.0 / alpha)
+    x: NDArray[np.float64] = np.interp(lower, mass / mass[-1] / 2, grid) ** (1.0 / power)
     return np.where(probability <= 0.5, x, 1.0 - x)
