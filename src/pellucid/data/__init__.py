@@ -11,9 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pellucid._lazy import attach
+from pellucid.data.archive import cache_folder
 from pellucid.data.dataset import Data, Split
 from pellucid.data.fetch import fetch
 from pellucid.data.load import load
+from pellucid.data.source import find_pictures, open_source
 
 if TYPE_CHECKING:
     from pellucid.data.augment import Augment
@@ -29,5 +31,17 @@ _load, __dir__ = attach(
         "Preprocess": ".preprocess",
     },
 )
-__all__ = ["Augment", "Batch", "Batches", "Data", "Preprocess", "Split", "fetch", "load"]
+__all__ = [
+    "Augment",
+    "Batch",
+    "Batches",
+    "Data",
+    "Preprocess",
+    "Split",
+    "cache_folder",
+    "fetch",
+    "find_pictures",
+    "load",
+    "open_source",
+]
 __getattr__ = _load
