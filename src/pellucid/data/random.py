@@ -62,9 +62,9 @@ def permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
 def beta_symmetric(probability: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
     """The quantile function of Beta(alpha, alpha), so that one uniform number makes one Beta number.
 
-    With s = x^p, p = min(alpha, 1), the density x^(alpha-1) (1-x)^(alpha-1) dx is s^(alpha/p-1) (1-s^(1/p))^(alpha-1) ds
-    but for a constant, bounded for x <= 1/2, so a table of its integral inverts it; the other half follows by symmetry.
-    Exact to about 1e-6 in probability.
+    With s = x^p, p = min(alpha, 1), the density x^(alpha-1) (1-x)^(alpha-1) dx becomes, but for a constant,
+    s^(alpha/p-1) (1-s^(1/p))^(alpha-1) ds, which is bounded for x <= 1/2, so a table of its integral inverts it; the
+    other half follows by symmetry. Exact to about 1e-6 in probability.
     """
     power = min(alpha, 1.0)
     grid = np.linspace(0.0, 0.5**power, 8193)
