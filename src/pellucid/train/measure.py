@@ -1,0 +1,209 @@
+"""What a classifier's probabilities are worth: accuracy, confusion, precision and recall, calibration, mistakes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.errors import ShapeError, TrainingError
+
+BINS = 15
+
+
+@dataclass(frozen=True)
+class OfClass:
+    """One class: of those called it, how many are it (precision); of those that are it, how many are called it (recall)
+    and the harmonic mean of the two (F1); how many there are (support). NaN where nothing can be divided by."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Pictures whose confidence lies in one interval: their mean confidence, the share that is right, their number."""
+
+    confidence: float
+    accuracy: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A picture that was called something else, by its index in the split."""
+
+    name: str
+    truth: str
+    predicted: str
+    confidence: float
+    index: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that is measured on one split.
+
+    loss: mean of -log p(truth). confusion: counts [truth][predicted]. calibration_error: the expected calibration error
+    (Guo et al. 2017, eq. 3) over 15 bins. interval: Wilson's 95% interval of the accuracy. top5: None up to 5 classes.
+    """
+
+    n: int
+    loss: float
+    accuracy: float
+    interval: tuple[float, float]
+    top5: float | None
+    macro_f1: float
+    per_class: tuple[OfClass, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    calibration: tuple[Bin, ...]
+    calibration_error: float
+    mistakes: tuple[Mistake, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; NaN becomes None."""
+        plain: dict[str, Any] = _without_nan(asdict(self))
+        return plain
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Measured:
+        """What ``to_json`` gave."""
+        own = {name: values[name] for name in cls.__dataclass_fields__}
+        nan = {"precision", "recall", "f1"}
+        own["per_class"] = tuple(
+            OfClass(**{k: math.nan if k in nan and v is None else v for k, v in item.items()})
+            for item in own["per_class"]
+        )
+        own["calibration"] = tuple(Bin(**item) for item in own["calibration"])
+        own["mistakes"] = tuple(Mistake(**item) for item in own["mistakes"])
+        own["confusion"] = tuple(tuple(row) for row in own["confusion"])
+        own["interval"] = tuple(own["interval"])
+        own["macro_f1"] = math.nan if own["macro_f1"] is None else own["macro_f1"]
+        return cls(**own)
+
+    def text(self) -> str:
+        """For a terminal."""
+        low, high = self.interval
+        lines = [
+            f"accuracy           {self.accuracy:.4f}  (95%: {low:.4f} to {high:.4f}) on {self.n:,} pictures",
+            f"loss               {self.loss:.4f}",
+            *([f"top 5              {self.top5:.4f}"] if self.top5 is not None else []),
+            f"calibration error  {self.calibration_error:.4f}",
+            "",
+        ]
+        width = max(5, *(len(item.name) for item in self.per_class))
+        lines.append(f"{'class':<{width}}  precision  recall      F1  pictures")
+        for item in self.per_class:
+            values = f"{item.precision:9.4f}  {item.recall:6.4f}  {item.f1:6.4f}  {item.support:8,}"
+            lines.append(f"{item.name:<{width}}  {values}")
+        return "\n".join(lines)
+
+
+def measure(
+    probabilities: NDArray[Any],
+    labels: NDArray[np.int64],
+    names: Sequence[str],
+    classes: Sequence[str],
+    *,
+    most: int = 25,
+) -> Measured:
+    """Measure predictions.
+
+    Args:
+        probabilities: of each class for each picture, (N, K); rows sum to 1.
+        labels: the truth, (N,).
+        names: of the pictures, N.
+        classes: names of the classes, K.
+        most: how many of the most confident mistakes to keep.
+
+    Raises:
+        ShapeError: where the sizes do not fit together.
+        TrainingError: where a probability is NaN.
+    """
+    p = np.asarray(probabilities, np.float64)
+    n, k = p.shape
+    if len(labels) != n or len(names) != n or len(classes) != k or n == 0:
+        raise ShapeError(f"{n} x {k} probabilities, {len(labels)} labels, {len(names)} names, {len(classes)} classes")
+    if not np.isfinite(p).all():
+        raise TrainingError("the network's outputs are not finite", fits="train again with a lower learning rate")
+    predicted = p.argmax(1)
+    right = predicted == labels
+    confidence = p[np.arange(n), predicted]
+    confusion = np.bincount(labels * k + predicted, minlength=k * k).reshape(k, k)
+    per_class = _per_class(confusion, classes)
+    bins = _calibration(confidence, right)
+    wrong = np.flatnonzero(~right)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+    f1 = [item.f1 for item in per_class if not math.isnan(item.f1)]
+    return Measured(
+        n=n,
+        loss=float(-np.log(np.maximum(p[np.arange(n), labels], 1e-300)).mean()),
+        accuracy=float(right.mean()),
+        interval=wilson(int(right.sum()), n),
+        top5=_top(p, labels, 5) if k > 5 else None,
+        macro_f1=float(np.mean(f1)) if f1 else math.nan,
+        per_class=per_class,
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        calibration=bins,
+        calibration_error=sum(item.count / n * abs(item.accuracy - item.confidence) for item in bins),
+        mistakes=tuple(
+            Mistake(str(names[i]), classes[labels[i]], classes[predicted[i]], float(confidence[i]), int(i))
+            for i in worst
+        ),
+    )
+
+
+def wilson(right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95% interval of a share (Wilson 1927): honest for few pictures and near 1."""
+    share, zz = right / n, z * z / n
+    middle = (share + zz / 2) / (1 + zz)
+    half = z / (1 + zz) * math.sqrt(share * (1 - share) / n + zz / (4 * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _per_class(confusion: NDArray[np.int64], classes: Sequence[str]) -> tuple[OfClass, ...]:
+    hits, called, there = np.diag(confusion), confusion.sum(0), confusion.sum(1)
+
+    def share(part: int, whole: int) -> float:
+        return float(part / whole) if whole else math.nan
+
+    return tuple(
+        OfClass(
+            str(classes[i]),
+            share(hits[i], called[i]),
+            share(hits[i], there[i]),
+            share(2 * hits[i], called[i] + there[i]),
+            int(there[i]),
+        )
+        for i in range(len(classes))
+    )
+
+
+def _calibration(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bin, ...]:
+    index = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    bins = []
+    for i in range(BINS):
+        inside = index == i
+        if inside.any():
+            bins.append(Bin(float(confidence[inside].mean()), float(right[inside].mean()), int(inside.sum())))
+    return tuple(bins)
+
+
+def _top(p: NDArray[np.float64], labels: NDArray[np.int64], count: int) -> float:
+    best = np.argpartition(-p, count - 1, axis=1)[:, :count]
+    return float((best == labels[:, None]).any(1).mean())
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,85 @@
+"""A run folder as a record: what ``runs``, reports and comparisons read. A crashed run has one too."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pellucid.train.log import read_log
+from pellucid.train.measure import Measured
+from pellucid.train.runfolder import is_locked, read_config, read_environment
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run. ``state`` is finished, stopped early, running, interrupted, or began (before its first epoch)."""
+
+    name: str
+    folder: str
+    state: str
+    data: str
+    settings: dict[str, Any]
+    classes: tuple[str, ...]
+    environment: dict[str, Any]
+    epochs: tuple[dict[str, Any], ...]
+    steps: tuple[dict[str, Any], ...]
+    split: str
+    measured: Measured | None
+
+    @property
+    def seconds(self) -> float:
+        """Time in epochs that are done."""
+        return float(sum(epoch.get("seconds", 0.0) for epoch in self.epochs))
+
+    @property
+    def accuracy(self) -> float | None:
+        """Measured at the end, else after the last epoch."""
+        if self.measured is not None:
+            return self.measured.accuracy
+        last = self.epochs[-1] if self.epochs else {}
+        value = last.get("validation_accuracy", last.get("test_accuracy"))
+        return float(value) if value is not None else None
+
+
+def read_run(folder: Path) -> RunRecord:
+    """The record of a run folder, finished or not.
+
+    Raises:
+        CheckpointError: where the folder is no run.
+    """
+    config = read_config(folder)
+    log = read_log(folder)
+    split, measured = _metrics(folder)
+    return RunRecord(
+        name=folder.name or folder.resolve().name,
+        folder=str(folder),
+        state=_state(folder, log),
+        data=str(config.get("data", "")),
+        settings=dict(config["settings"]),
+        classes=tuple(map(str, config.get("classes", ()))),
+        environment=read_environment(folder),
+        epochs=tuple(record for record in log if record.get("kind") == "epoch"),
+        steps=tuple(record for record in log if record.get("kind") == "step"),
+        split=split,
+        measured=measured,
+    )
+
+
+def _metrics(folder: Path) -> tuple[str, Measured | None]:
+    try:
+        record = json.loads((folder / "metrics.json").read_text("utf-8"))
+        return str(record["split"]), Measured.from_json(record)
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", None
+
+
+def _state(folder: Path, log: list[dict[str, Any]]) -> str:
+    last = log[-1] if log else {}
+    if last.get("kind") == "end":
+        reason = str(last["reason"])
+        return "interrupted" if reason.startswith("interrupted") else reason
+    if is_locked(folder):
+        return "running"
+    return "interrupted" if log else "began"
