@@ -175,8 +175,8 @@ def _eight_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
         return (values.astype(np.uint16) >> 8).astype(np.uint8)
     finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(finite.min()), float(finite.max())
-    if 0 <= low and high <= 255:
+    if low >= 0 and high <= 255:
         return finite.astype(np.uint8)
-    if 0 <= low and high <= 65535:
+    if low >= 0 and high <= 65535:
         return (finite.astype(np.int64) >> 8).astype(np.uint8)
     return ((finite - low) * (255.0 / (high - low))).astype(np.uint8)

@@ -12,8 +12,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,27 @@ class Checkpoint:
     state: dict[str, Any]
 
 
+def path_of(root: Path, step: int) -> Path:
+    """The folder of the checkpoint of a step."""
+    return root / f"{step:06d}"
+
+
 def write(
-    root: Path, step: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any]
+    root: Path,
+    step: int,
+    model: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    keep: Collection[int] = (),
 ) -> Path:
-    """Write the checkpoint of a step below ``root`` and drop all but the last two good ones.
+    """Write the checkpoint of a step below ``root`` and drop all but the last two and those of the steps ``keep``.
+
+    One of the same step gives way at the last moment: the end of an epoch knows more than its last step.
 
     Raises:
         CheckpointError: where the system refuses (a full disk, say); what was there before is untouched.
     """
-    final, made = root / f"{step:06d}", root / f".{step:06d}.tmp-{os.getpid()}"
+    final, made = path_of(root, step), root / f".{step:06d}.tmp-{os.getpid()}"
     files = {
         "model.safetensors": tensors_to_bytes(plain(model)),
         "optimizer.safetensors": tensors_to_bytes(plain(optimizer)),
@@ -60,19 +73,20 @@ def write(
             write_synced(made / name, content)
         write_synced(made / _MANIFEST, _manifest(files))
         sync_folder(made)
-        if final.exists():  # of the same step: written before a resume, and perhaps damaged since
-            final.rename(root / f".{step:06d}.replaced-{os.getpid()}")
+        if final.exists():
+            final.rename(root / f".{step:06d}.replaced.tmp-{os.getpid()}")
         made.rename(final)
         sync_folder(root)
     except OSError as error:
         raise CheckpointError(
             f"the checkpoint of step {step} could not be written: {error.strerror or error}",
             where=root,
-            kept="the checkpoints before it are untouched",
+            kept=f"the checkpoints before it are untouched; when there is room: pellucid train --resume {root.parent}",
         ) from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    _drop_old(root)
+    clean(root)
+    _drop_old(root, keep)
     return final
 
 
@@ -99,14 +113,20 @@ def read(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{folder} lacks {error}", fits="a checkpoint that Pellucid wrote") from None
 
 
-def latest_good(root: Path) -> tuple[Checkpoint | None, list[CheckpointError]]:
-    """The newest checkpoint that verifies, and why each newer one was passed over. Damaged ones stay where they are."""
+def latest_good(root: Path, *, set_aside: bool = False) -> tuple[Checkpoint | None, list[CheckpointError]]:
+    """The newest checkpoint that verifies, and why each newer one was passed over.
+
+    Damaged ones stay where they are, or are renamed to ``000123.damaged``, so that the run can write that step again.
+    """
     damaged: list[CheckpointError] = []
     for folder in reversed(folders(root)):
         try:
             return read(folder), damaged
         except CheckpointError as error:
             damaged.append(error)
+            if set_aside:
+                names = (f"{folder.name}.damaged{suffix}" for suffix in chain([""], (f"-{i}" for i in count(2))))
+                folder.rename(next(root / name for name in names if not (root / name).exists()))
     return None, damaged
 
 
@@ -189,9 +209,9 @@ def _verified(folder: Path) -> dict[str, bytes]:
     return content
 
 
-def _drop_old(root: Path) -> None:
+def _drop_old(root: Path, keep: Collection[int]) -> None:
     whole = [item for item in folders(root) if (item / _MANIFEST).is_file()]
-    for item in whole[:-KEPT]:
+    for item in [item for item in whole[:-KEPT] if int(item.name) not in keep]:
         doomed = root / f".{item.name}.tmp-{os.getpid()}"
         item.rename(doomed)  # a crash amid the removal leaves a hidden folder, not half a checkpoint
         shutil.rmtree(doomed, ignore_errors=True)

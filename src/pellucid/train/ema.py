@@ -20,20 +20,19 @@ class Average:
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.decay = decay
         self._net = net
-        self.tensors: dict[str, Tensor] = {name: value.clone() for name, value in net.state_dict().items()}
+        live = net.state_dict()  # these share memory with the network, whatever steps it takes
+        self.tensors: dict[str, Tensor] = {name: value.clone() for name, value in live.items()}
+        self._copied = [(self.tensors[n], value) for n, value in live.items() if not value.is_floating_point()]
+        floating = [(self.tensors[n], value) for n, value in live.items() if value.is_floating_point()]
+        self._averages, self._weights = [own for own, _ in floating], [value for _, value in floating]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after step ``step`` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        own, theirs = [], []
-        for name, value in self._net.state_dict().items():
-            if value.is_floating_point():
-                own.append(self.tensors[name])
-                theirs.append(value)
-            else:
-                self.tensors[name].copy_(value)
-        torch._foreach_lerp_(own, theirs, 1 - decay)
+        for own, value in self._copied:
+            own.copy_(value)
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take over saved averages, by name."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import platform
-import statistics
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,8 @@ from pellucid.errors import UsageError
 from pellucid.train.checkpoint import replace_synced
 from pellucid.train.settings import Settings
 
-_TRIALS = 5
+_TRIALS = 4
+_TRIAL_BATCH = 32  # pictures: enough to tell the layouts apart, and over in a moment
 _WORTH = 0.97  # a layout must be this much faster to be taken
 
 
@@ -44,6 +45,12 @@ class Execution:
             return images.to(self.device, memory_format=torch.channels_last)
         return images.to(self.device)
 
+    def seed(self, seed: int) -> None:
+        """Seed the generators that this device draws from (dropout), and no others: it is done at every step."""
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
     def precision(self) -> AbstractContextManager[object]:
         """The context of forward passes."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
@@ -67,11 +74,33 @@ def device_of(name: str) -> torch.device:
 
 
 def prepare(settings: Settings) -> torch.device:
-    """Set threads and denormals for this process; returns the device."""
+    """Set threads, denormals and repeatable algorithms for this process; returns the device."""
+    device = device_of(settings.device)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     flush_denormals()
-    return device_of(settings.device)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts: sums in a fixed order
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.set_float32_matmul_precision("high")  # TF32: several times faster, and 10 bits of mantissa suffice here
+    return device
+
+
+@contextmanager
+def left_as_found() -> Iterator[None]:
+    """PyTorch's random state, threads and switches are put back afterwards: they belong to the program around us."""
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    switches = cudnn.benchmark, cudnn.deterministic, torch.get_float32_matmul_precision()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = switches[:2]
+        torch.set_float32_matmul_precision(switches[2])
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
 
 
 def flush_denormals() -> None:
@@ -88,18 +117,18 @@ def flush_denormals() -> None:
         library.flush_denormals(torch.get_num_threads())
 
 
-def decide(settings: Settings, net: nn.Module, device: torch.device, sample: Tensor, loss: nn.Module) -> Execution:
+def decide(settings: Settings, net: nn.Module, device: torch.device, sample: Tensor) -> Execution:
     """How to run this network: the layout as set, else as remembered from a measurement here, else measured now."""
     bf16 = settings.precision == "bf16"
     if settings.channels_last is not None:
         return Execution(device, settings.channels_last, bf16)
     if sample.ndim != 4 or not any(isinstance(layer, nn.Conv2d) for layer in net.modules()):
         return Execution(device, False, bf16)
-    return Execution(device, _remembered(net, device, sample, bf16, loss), bf16)
+    return Execution(device, _remembered(net, device, sample[:_TRIAL_BATCH], bf16), bf16)
 
 
-def _remembered(net: nn.Module, device: torch.device, sample: Tensor, bf16: bool, loss: nn.Module) -> bool:
-    from pellucid.data import cache_folder
+def _remembered(net: nn.Module, device: torch.device, sample: Tensor, bf16: bool) -> bool:
+    from pellucid.data.archive import cache_folder
 
     file = cache_folder() / "layouts.json"
     shapes = [str(net), tuple(sample.shape), str(device), bf16, torch.get_num_threads(), torch.__version__]
@@ -109,9 +138,7 @@ def _remembered(net: nn.Module, device: torch.device, sample: Tensor, bf16: bool
     except (OSError, ValueError):
         known = {}
     if not isinstance(known.get(key), bool):
-        plain = _step_time(net, Execution(device, False, bf16), sample, loss)
-        last = _step_time(net, Execution(device, True, bf16), sample, loss)
-        known[key] = last() < _WORTH * plain()
+        known[key] = _is_faster(net, Execution(device, True, bf16), Execution(device, False, bf16), sample)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             replace_synced(file, json.dumps(known, indent=1).encode())
@@ -120,12 +147,20 @@ def _remembered(net: nn.Module, device: torch.device, sample: Tensor, bf16: bool
     return bool(known[key])
 
 
-def _step_time(net: nn.Module, execution: Execution, sample: Tensor, loss: nn.Module) -> Callable[[], float]:
-    """A function that measures the median seconds of a forward and backward pass on a copy of the network."""
+def _is_faster(net: nn.Module, new: Execution, old: Execution, sample: Tensor) -> bool:
+    """Whether steps take clearly less time under ``new``: the least of some trials each, in turns."""
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if new.device.type == "cuda" else ()):
+        steps = [_trial(net, execution, sample) for execution in (new, old)]
+        times = [[step() for step in steps] for _ in range(1 + _TRIALS)][1:]  # the first warms up
+    return min(time[0] for time in times) < _WORTH * min(time[1] for time in times)
+
+
+def _trial(net: nn.Module, execution: Execution, sample: Tensor) -> Callable[[], float]:
+    """A function that takes one forward and backward pass on a copy of the network, and the seconds that it took."""
     trial = execution.place(copy.deepcopy(net)).train()
     images = execution.images(sample)
 
-    def once() -> float:
+    def step() -> float:
         began = time.perf_counter()
         with execution.precision():
             outputs = trial(images)
@@ -134,12 +169,4 @@ def _step_time(net: nn.Module, execution: Execution, sample: Tensor, loss: nn.Mo
             torch.cuda.synchronize(execution.device)
         return time.perf_counter() - began
 
-    def measure() -> float:
-        generator = torch.get_rng_state()
-        try:
-            once()
-            return statistics.median(once() for _ in range(_TRIALS))
-        finally:
-            torch.set_rng_state(generator)
-
-    return measure
+    return step

@@ -14,12 +14,13 @@ from torch import nn
 
 from pellucid import nets
 from pellucid.data import Batches, Data, Preprocess, Split
-from pellucid.errors import CheckpointError, UsageError
+from pellucid.errors import CheckpointError, ShapeError, UsageError
 from pellucid.train import checkpoint, losses, optimizers, recipe, runfolder, weights
 from pellucid.train.ema import Average
-from pellucid.train.execution import Execution, decide, prepare
+from pellucid.train.execution import Execution, decide, left_as_found, prepare
 from pellucid.train.inputs import LoaderBatches, Prepared
 from pellucid.train.listeners import History, Listener, Logger
+from pellucid.train.log import read_log
 from pellucid.train.loop import Loop
 from pellucid.train.predictions import in_order, outputs_of, quick_measures
 from pellucid.train.progress import Progress
@@ -43,16 +44,25 @@ def fit(
     told: list[Listener] = [history, *listeners, *([Progress()] if progress else [])]
     if folder is not None and not resume:
         folder = runfolder.create(folder, model.settings.net)
-    with runfolder.locked(folder) if folder is not None else nullcontext():
+    with runfolder.locked(folder) if folder is not None else nullcontext(), left_as_found():
         saved = _found(folder, told) if folder is not None and resume else None
         loop = build(model, prepared, told, folder, saved)
-        if saved is not None:
-            loop.restore(saved)
+        if saved is not None and folder is not None:
+            _go_on(loop, saved, folder, history)
         with stopping_by_signal(loop) if folder is not None else nullcontext():
             loop.run()
         _give_back(model, loop, folder)
     model.history = history
     return history
+
+
+def _go_on(loop: Loop, saved: checkpoint.Checkpoint, folder: Path, history: History) -> None:
+    """Put the loop where the checkpoint left it; the history begins with the epochs that are done."""
+    loop.restore(saved)
+    done = [record for record in read_log(folder) if record.get("kind") == "epoch" and record["step"] <= saved.step]
+    history.epochs = [{name: value for name, value in record.items() if name != "kind"} for record in done]
+    if loop.position.ended:
+        _say(loop.listeners, f"the run in {folder} has ended ({loop.position.ended}): nothing is left to train")
 
 
 def build(
@@ -61,7 +71,6 @@ def build(
     """The loop of a run, ready to start or to be restored; writes the run folder's configuration."""
     settings = model.settings
     device = prepare(settings)
-    torch.manual_seed(settings.seed)
     data = prepared.data
     if data is not None:
         net = model.build(data)
@@ -81,12 +90,16 @@ def build(
     model.settings = settings
     batches, loss, classes = _batches(model, prepared, settings, device)
     sample = next(iter(batches.epoch(0))).images
+    _check_outputs(net, sample[:2].to("cpu"), classes)
     execution = (
         Execution(device, bool(saved.state["channels_last"]), settings.precision == "bf16")
         if saved is not None
-        else decide(settings, net, device, sample, loss)
+        else decide(settings, net, device, sample)
     )
     execution.place(net)
+    settings = model.settings = settings.with_values(
+        device=str(device), threads=torch.get_num_threads(), channels_last=execution.channels_last
+    )
     optimizer = model.optimizer or optimizers.make(
         settings.optimizer,
         net,
@@ -104,14 +117,43 @@ def build(
     return loop
 
 
-def _found(folder: Path, told: list[Listener]) -> checkpoint.Checkpoint:
+def _check_outputs(net: nn.Module, pictures: torch.Tensor, classes: int) -> None:
+    """Try the network on two pictures before anything is written: what does not fit is said in words.
+
+    Raises:
+        ShapeError: where the network refuses them, or has other outputs than there are classes.
+    """
+    training, place = net.training, next((parameter.device for parameter in net.parameters()), pictures.device)
+    size = " x ".join(map(str, pictures.shape[1:]))
+    net.eval()
+    try:
+        with torch.no_grad():
+            outputs = net(pictures.to(place))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ShapeError(
+            f"the network refuses pictures of {size} (channels x height x width)", reason=reason
+        ) from error
+    finally:
+        net.train(training)
+    found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or (classes and outputs.shape[1] != classes):
+        fits = f"a tensor ({len(pictures)}, {classes or 'classes'})"
+        raise ShapeError(f"for {len(pictures)} pictures of {classes} classes the network gives {found}", fits=fits)
+
+
+def _found(folder: Path, told: list[Listener]) -> checkpoint.Checkpoint | None:
+    """The newest good checkpoint; None where the run was killed before its first, and begins again, losing nothing."""
     checkpoint.clean(folder / "checkpoints")
-    saved, damaged = checkpoint.latest_good(folder / "checkpoints")
+    saved, damaged = checkpoint.latest_good(folder / "checkpoints", set_aside=True)
     for error in damaged:
-        _say(told, f"passed over a damaged checkpoint: {error.message}")
-    if saved is None:
-        facts = {"damaged": "; ".join(error.message for error in damaged)} if damaged else {}
-        raise CheckpointError(f"there is no checkpoint in {folder} to go on from", fits="start the run anew", **facts)
+        _say(told, f"passed over a damaged checkpoint (kept as *.damaged): {error.message}")
+    if saved is None and damaged:
+        raise CheckpointError(
+            f"no checkpoint in {folder} is good",
+            damaged="; ".join(error.message for error in damaged),
+            fits="start the run anew",
+        )
     return saved
 
 
@@ -171,7 +213,9 @@ def _measure(loop: Loop, model: Model, data: Data) -> None:
             return quick_measures(outputs, measured.labels, name)
 
         loop.measure = measure
-    loop.name_batch = lambda batch: [str(data.train.names[int(i)]) for i in batch.indices]
+    if loop.chooses:
+        loop.keep_best = lambda: loop.best.update({n: v.clone() for n, v in loop.net.state_dict().items()})
+    loop.name_batch = lambda indices: [str(data.train.names[int(i)]) for i in indices]
 
 
 def _attach_folder(
@@ -183,6 +227,14 @@ def _attach_folder(
         facts = model.facts()
         loop.keep_best = lambda: weights.write_model(folder / "best", loop.net.state_dict(), facts)
     fingerprint = data.fingerprint if data is not None else ""
+    before = runfolder.read_environment(folder)
+    if before.get("data_fingerprint", fingerprint) != fingerprint:
+        raise CheckpointError(
+            f"the data have changed since the run in {folder} began",
+            began_with=f"fingerprint {str(before['data_fingerprint'])[:16]}",
+            found=f"fingerprint {fingerprint[:16]}",
+            fits="the data as they were, or a new run",
+        )
     if first:
         runfolder.write_config(
             folder,
@@ -199,18 +251,8 @@ def _attach_folder(
             torch.get_num_threads(),
             list(data.notes) if data is not None else [],
         )
-    else:
-        before = runfolder.read_environment(folder)
-        if before.get("data_fingerprint", fingerprint) != fingerprint:
-            raise CheckpointError(
-                f"the data have changed since the run in {folder} began",
-                began_with=str(before["data_fingerprint"])[:16],
-                found=fingerprint[:16],
-                fits="the data as they were, or a new run",
-            )
-        threads = before.get("threads", torch.get_num_threads())
-        if threads != torch.get_num_threads():
-            torch.set_num_threads(threads)  # another number adds up sums in another order
+    elif (version := before.get("versions", {}).get("torch", torch.__version__)) != torch.__version__:
+        _say(told, f"this run began with torch {version}, and this is {torch.__version__}: the last bits may differ")
     told.append(Logger(folder, loop.settings.log_steps))
     if loop.settings.tensorboard:
         from pellucid.train.tensorboard import TensorBoardListener
@@ -223,6 +265,8 @@ def _give_back(model: Model, loop: Loop, folder: Path | None) -> None:
     if loop.position.ended and folder is not None and loop.chooses and (folder / "best").is_dir():
         tensors, _ = weights.read_model(folder / "best")
         weights.put(loop.net, tensors, folder / "best")
+    elif loop.position.ended and loop.best:
+        weights.put(loop.net, loop.best, Path("the best epoch"))
     elif loop.average is not None:
         weights.put(loop.net, loop.average.tensors, Path("the running average"))
     model.optimizer = None  # it has taken its steps; another fit begins with a fresh one

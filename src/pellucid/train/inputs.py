@@ -27,20 +27,39 @@ class LoaderBatch:
 
 
 class LoaderBatches:
-    """A ``DataLoader`` as batches of the loop. After a resume the batches that were done are drawn and passed over, so
-    the run is the same only where the loader itself gives the same batches again."""
+    """A ``DataLoader`` as batches of the loop. PyTorch's generator, from which loaders draw their order, is seeded at
+    each epoch and each batch; after a resume the batches that were done are drawn and passed over. So the run is the
+    same where what the loader gives depends on nothing but that generator."""
 
-    def __init__(self, loader: DataLoader[Any]) -> None:
-        self.loader = loader
+    def __init__(self, loader: DataLoader[Any], seed: int = 0) -> None:
+        self.loader, self.seed = loader, seed
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[LoaderBatch]:
         """The batches from ``start`` on."""
-        for i, (images, targets) in enumerate(self.loader):
+        first = (number << 32) + (1 << 31)  # far from the seeds of steps
+        torch.manual_seed(mixed_seed(self.seed, first))
+        batches = iter(self.loader)
+        for i in range(len(self.loader)):
+            torch.manual_seed(mixed_seed(self.seed, first + 1 + i))
+            batch = next(batches, None)
+            if batch is None:
+                return
+            if not isinstance(batch, list | tuple) or len(batch) != 2:
+                raise UsageError("a batch of the DataLoader is no pair", fits="(images, labels)")
+            images, targets = batch
             if i >= start:
                 yield LoaderBatch(images, targets, targets if targets.ndim == 1 else targets.argmax(1))
+
+
+def mixed_seed(seed: int, step: int) -> int:
+    """A seed for torch's generators: a mix (splitmix64) of the run's seed and the step."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + step + 1) % 2**64
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> shift)) * factor % 2**64
+    return (mixed ^ (mixed >> 31)) >> 1
 
 
 @dataclass(frozen=True)
@@ -61,7 +80,7 @@ def prepare(data: Any, labels: Any, settings: Settings) -> Prepared:
     if isinstance(data, DataLoader):
         if labels is not None:
             raise UsageError("a DataLoader brings its own labels; labels were given as well")
-        return Prepared(loader=LoaderBatches(data))
+        return Prepared(loader=LoaderBatches(data, settings.seed))
     if isinstance(data, Data):
         return Prepared(data=data)
     if isinstance(data, str | Path):

@@ -83,11 +83,14 @@ class Logger(Quiet):
 
     def __init__(self, folder: Path, every: int) -> None:
         self._folder, self._every = folder, every
+        self._step = 0
 
     def on_start(self, start: Start) -> None:
+        self._step = start.step
         append(self._folder, {"kind": "resume" if start.resumed else "start", "step": start.step})
 
     def on_step(self, step: Step) -> None:
+        self._step = step.step
         if step.step % self._every == 0:
             record = {"step": step.step, "epoch": step.epoch, "loss": step.loss, "learning_rate": step.learning_rate}
             append(self._folder, {"kind": "step", **record})
@@ -96,7 +99,7 @@ class Logger(Quiet):
         append(self._folder, {"kind": "epoch", **_flat(epoch)})
 
     def on_end(self, reason: str) -> None:
-        append(self._folder, {"kind": "end", "reason": reason})
+        append(self._folder, {"kind": "end", "step": self._step, "reason": reason})
 
 
 class History(Quiet):

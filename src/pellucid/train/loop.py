@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from pellucid.errors import DivergedError
 from pellucid.train import checkpoint, optimizers, schedules
 from pellucid.train.ema import Average
 from pellucid.train.execution import Execution
+from pellucid.train.inputs import mixed_seed
 from pellucid.train.listeners import Epoch, Listener, Start, Step
 from pellucid.train.settings import Settings
 
@@ -52,11 +54,24 @@ class Position:
     loss_sum: float = 0.0
     right: int = 0
     seen: int = 0
-    best: float = -math.inf
+    best: list[float] | None = None  # validation accuracy, and minus the loss to tell equal ones apart
     best_epoch: int = 0
+    best_step: int = 0
     ended: str = ""
 
 
+@dataclass(frozen=True)
+class Pending:
+    """What a batch left on the device and nobody has read yet: reading it at once would make an accelerator wait."""
+
+    step: int  # from 1
+    loss: Tensor
+    right: Tensor
+    count: int
+    indices: Any
+
+
+_READ_EVERY = 20  # batches, at most, between looks at the loss on an accelerator
 Measure = Callable[[], dict[str, float]]  # loss and accuracy of the split that is measured after each epoch
 
 
@@ -76,14 +91,18 @@ class Loop:
     listeners: Sequence[Listener] = ()
     checkpoints: Path | None = None
     keep_best: Callable[[], None] | None = None
-    name_batch: Callable[[Any], list[str]] | None = None
+    name_batch: Callable[[Any], list[str]] | None = None  # indices of a batch -> names of its pictures
     stop: Callable[[], str] = lambda: ""  # why to stop after this step, if at all
+    resumed: bool = False
+    best: dict[str, Tensor] = field(default_factory=dict)  # the best weights, where there is no folder to keep them
 
     def __post_init__(self) -> None:
         self.position = Position()
         self._base = [float(group["lr"]) for group in self.optimizer.param_groups]
         self._saved_at = time.monotonic()
         self._last_good: Path | None = None
+        self._pending: deque[Pending] = deque()
+        self._last_loss = 0.0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -98,8 +117,11 @@ class Loop:
     def run(self) -> str:
         """Train to the end; returns how it ended: ``finished``, ``stopped early``, or what ``stop`` gave."""
         position = self.position
-        self._tell("on_start", Start(position.step, position.epoch, self.settings.epochs, self.steps_per_epoch,
-                                     resumed=position.step > 0))  # fmt: skip
+        start = Start(position.step, position.epoch, self.settings.epochs, self.steps_per_epoch, self.resumed)
+        self._tell("on_start", start)
+        if position.ended:  # a finished run that is resumed: nothing is left to do
+            self._tell("on_end", position.ended)
+            return position.ended
         while not position.ended and position.epoch < self.settings.epochs:
             interrupted = self._epoch()
             if interrupted:
@@ -113,15 +135,16 @@ class Loop:
     def _epoch(self) -> str:
         """One epoch, or what is left of it; a reason where ``stop`` ends the run in its midst."""
         position, began, first = self.position, time.perf_counter(), self.position.seen
-        self.net.train()
+        self._learn()
         batches = self.batches.epoch(position.epoch, position.batch)
         while group := list(islice(batches, self.settings.accumulate)):
             self._step(group)
             reason = self.stop()
-            if reason or self._is_due():
+            if reason or (self._is_due() and position.batch < len(self.batches)):
                 self.save()
             if reason:
                 return reason
+        self._read_losses()
         seconds = time.perf_counter() - began
         self._end_of_epoch(seconds, position.seen - first)
         return ""
@@ -132,7 +155,7 @@ class Loop:
         share = schedules.factor(settings.schedule, position.step, self.total_steps, settings.warmup)
         for params, base in zip(self.optimizer.param_groups, self._base, strict=True):
             params["lr"] = base * share
-        torch.manual_seed(_step_seed(settings.seed, position.step))
+        self.execution.seed(mixed_seed(settings.seed, position.step))
         count = sum(len(batch.labels) for batch in group)
         for batch in group:
             images = self.execution.images(batch.images)
@@ -140,12 +163,13 @@ class Loop:
             with self.execution.precision():
                 outputs = self.net(images)
                 loss = self.loss(outputs, targets)
-            value = self._checked(loss, batch)
-            (loss if len(group) == 1 else loss * (len(batch.labels) / count)).backward()
-            position.loss_sum += value * len(batch.labels)
             labels = batch.labels.to(self.execution.device)
-            position.right += int((outputs.detach().argmax(1) == labels).sum())
-            position.seen += len(batch.labels)
+            right = (outputs.detach().argmax(1) == labels).sum()
+            indices = getattr(batch, "indices", None)
+            self._pending.append(Pending(position.step + 1, loss.detach(), right, len(labels), indices))
+            if self.execution.device.type == "cpu":
+                self._read_losses()
+            (loss if len(group) == 1 else loss * (len(labels) / count)).backward()
         if settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.net.parameters(), settings.clip_norm)
         self.optimizer.step()
@@ -154,16 +178,41 @@ class Loop:
             self.average.update(position.step)
         position.step += 1
         position.batch += len(group)
-        self._tell("on_step", Step(position.step, position.epoch, value, self._base[0] * share))
+        if position.step % settings.log_steps == 0 or len(self._pending) >= _READ_EVERY:
+            self._read_losses()
+        self._tell("on_step", Step(position.step, position.epoch, self._last_loss, self._base[0] * share))
 
-    def _checked(self, loss: Tensor, batch: Any) -> float:
-        value = float(loss.detach())
-        if math.isfinite(value):
-            return value
-        names = self.name_batch(batch) if self.name_batch else []
-        raise DivergedError(
-            f"the loss became {value} in step {self.position.step + 1} (epoch {self.position.epoch + 1})",
-            pictures=", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),
+    def _learn(self) -> None:
+        """Training mode; but layers that are frozen whole keep their running statistics as well."""
+        self.net.train()
+        if self.settings.freeze:
+            for layer in self.net.modules():
+                own = list(layer.parameters(recurse=False))
+                if own and not any(parameter.requires_grad for parameter in own):
+                    layer.train(False)
+
+    def _read_losses(self) -> None:
+        """Add up what the last batches left, in their order, and refuse a loss that is no number."""
+        if not self._pending:
+            return
+        batches = list(self._pending)
+        self._pending.clear()
+        read = torch.stack([value for batch in batches for value in (batch.loss.double(), batch.right.double())])
+        values = iter(read.tolist())
+        for batch, loss, right in zip(batches, values, values, strict=False):
+            if not math.isfinite(loss):
+                raise self._diverged(batch, loss)
+            self.position.loss_sum += loss * batch.count
+            self.position.right += int(right)
+            self.position.seen += batch.count
+            self._last_loss = loss
+
+    def _diverged(self, batch: Pending, loss: float) -> DivergedError:
+        names = self.name_batch(batch.indices) if self.name_batch is not None and batch.indices is not None else []
+        facts = {"pictures": ", ".join(names)} if names else {}
+        return DivergedError(
+            f"the loss became {loss} in step {batch.step} (epoch {self.position.epoch + 1})",
+            **facts,
             last_good=self._last_good or "no checkpoint yet",
             fits="a lower learning rate (--set learning_rate=...), or clip_norm=1",
         )
@@ -192,11 +241,12 @@ class Loop:
 
     def _is_better(self, measures: dict[str, float]) -> bool:
         """Whether these are the weights to keep: the best on validation, or simply the last where there is none."""
-        value = measures.get("validation_accuracy", -measures.get("validation_loss", 0.0)) if self.chooses else None
-        if value is not None and value <= self.position.best:
+        value = [measures["validation_accuracy"], -measures["validation_loss"]] if self.chooses else None
+        best = self.position.best
+        if value is not None and best is not None and not value > best:
             return False
-        self.position.best = self.position.epoch if value is None else value
-        self.position.best_epoch = self.position.epoch
+        self.position.best = value
+        self.position.best_epoch, self.position.best_step = self.position.epoch, self.position.step
         if self.keep_best is not None:
             self._refuse_nonfinite()
             if self.average is None:
@@ -214,6 +264,7 @@ class Loop:
 
     def save(self) -> None:
         """Write a checkpoint, where there is a folder for them."""
+        self._read_losses()
         if self.checkpoints is None:
             return
         self._refuse_nonfinite()
@@ -227,7 +278,8 @@ class Loop:
             "base_rates": self._base,
             "channels_last": self.execution.channels_last,
         }
-        self._last_good = checkpoint.write(self.checkpoints, self.position.step, all_tensors(self.net), kept, state)
+        step, keep = self.position.step, {self.position.best_step}
+        self._last_good = checkpoint.write(self.checkpoints, step, all_tensors(self.net), kept, state, keep)
         self._saved_at = time.monotonic()
         self._tell("on_checkpoint", self._last_good)
 
@@ -241,10 +293,11 @@ class Loop:
         optimizers.restore(self.optimizer, parts["optimizer"], saved.state["optimizer"])
         if self.average is not None:
             self.average.load(parts["average"])
+        self.resumed = True
         self.position = Position(**saved.state["position"])
         self._base = list(saved.state["base_rates"])
         if self.checkpoints is not None:
-            self._last_good = self.checkpoints / f"{saved.step:06d}"
+            self._last_good = checkpoint.path_of(self.checkpoints, saved.step)
 
     def _refuse_nonfinite(self) -> None:
         if not checkpoint.all_finite(all_tensors(self.net)):
@@ -269,11 +322,3 @@ def load_all_tensors(net: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Copy saved tensors into the network, in place."""
     for name, value in all_tensors(net).items():
         value.copy_(tensors[name])
-
-
-def _step_seed(seed: int, step: int) -> int:
-    """A seed for torch's generators: a bijective mix (splitmix64) of the run's seed and the step."""
-    mixed = (seed * 0x9E3779B97F4A7C15 + step + 1) % 2**64
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> shift)) * factor % 2**64
-    return (mixed ^ (mixed >> 31)) >> 1

@@ -1,4 +1,8 @@
-"""Losses by name. Targets are labels (N,), or after mixup probabilities (N, classes)."""
+"""Losses by name. Targets are labels (N,), or after mixup probabilities (N, classes).
+
+Each is a mean over the N pictures, weighted classes or not, so that the loss of a batch is the mean of the losses of
+its parts: gradients accumulated over parts are those of one larger batch.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.errors import unknown
+
+
+class WeightedCrossEntropy(nn.Module):
+    """-sum_k w_k t_k log p_k, with targets t smoothed. (PyTorch's own divides by the weights in the batch.)"""
+
+    weight: Tensor
+
+    def __init__(self, smoothing: float, weight: Tensor) -> None:
+        super().__init__()
+        self.smoothing = smoothing
+        self.register_buffer("weight", weight)
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(N, classes), targets -> the mean over N"""
+        losses = F.cross_entropy(outputs, targets, weight=self.weight, label_smoothing=self.smoothing, reduction="sum")
+        return losses / len(outputs)
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -56,7 +76,9 @@ def make(name: str, classes: int, *, smoothing: float = 0.0, weight: Tensor | No
         weight: of each class, (classes,).
     """
     if name == "cross_entropy":
-        return nn.CrossEntropyLoss(weight=weight, label_smoothing=smoothing)
+        if weight is not None:
+            return WeightedCrossEntropy(smoothing, weight)
+        return nn.CrossEntropyLoss(label_smoothing=smoothing)
     if name == "binary_cross_entropy":
         return BinaryCrossEntropy(classes, smoothing, weight)
     if name == "focal":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
@@ -151,7 +152,9 @@ class Model:
                 "in_channels": data.channels,
                 "image_size": size[0] if size[0] == size[1] else size,
             }
-            self._net = nets.make(str(self._given), **{**facts, **self._net_settings})
+            with torch.random.fork_rng(()):
+                torch.manual_seed(self.settings.seed)  # a run that was killed before it began starts from these again
+                self._net = nets.make(str(self._given), **{**facts, **self._net_settings})
         if self._classes is None:
             self._classes = data.classes
         return self._net

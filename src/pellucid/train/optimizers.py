@@ -116,6 +116,11 @@ def restore(optimizer: Optimizer, tensors: dict[str, Tensor], plain: dict[str, A
         back = {key: tuple(value) if isinstance(mine.get(key), tuple) else value for key, value in saved.items()}
         groups.append({**mine, **back})
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            # Files hold rows after rows; fused steps walk state and parameter by the same memory layout.
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _is_plain(value: Any) -> bool:

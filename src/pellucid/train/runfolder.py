@@ -29,7 +29,7 @@ def create(folder: Path | None, net: str) -> Path:
     """
     try:
         if folder is not None:
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            if folder.exists() and (not folder.is_dir() or any(item.name != ".lock" for item in folder.iterdir())):
                 raise UsageError(
                     f"{folder} is there already",
                     fits=f"another name, or go on with it: pellucid train --resume {folder}",

@@ -33,7 +33,7 @@ class Settings(BaseModel):
     batch_size: int | None = Field(None, ge=1, description="pictures in one step")
     optimizer: OptimizerName = Field("adamw", description="what turns gradients into steps")
     learning_rate: float | None = Field(None, gt=0, description="the highest learning rate of the schedule")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of momentum, rmsprop's none, and muon")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of momentum and muon")
     weight_decay: float | None = Field(None, ge=0, description="on kernels alone, never on biases and norms")
     schedule: ScheduleName = Field("one_cycle", description="how the learning rate goes over the run")
     warmup: float = Field(0.2, ge=0, lt=1, description="share of the run in which the learning rate rises")

@@ -12,8 +12,8 @@ import numpy as np
 from torch import nn
 
 from pellucid.data import Data, Split
-from pellucid.errors import CheckpointError, UsageError
-from pellucid.train import checkpoint, runfolder
+from pellucid.errors import UsageError
+from pellucid.train import runfolder
 from pellucid.train.checkpoint import replace_synced
 from pellucid.train.fitting import fit
 from pellucid.train.inputs import Prepared, load_for, origin_of
@@ -92,31 +92,8 @@ def resume(
     data = data if data is not None else load_for(config["data"], settings)
     model = Model(net if net is not None else settings.net, **({} if net is not None else settings.net_settings))
     model.settings = settings
-    if checkpoint.folders(path / "checkpoints") == [] and not (path / "log.jsonl").exists():
-        raise CheckpointError(f"the run in {path} never began", fits="start it anew in another folder")
-    if not checkpoint.folders(path / "checkpoints"):
-        history = _from_the_beginning(model, data, path, config, listeners)
-    else:
-        history = fit(
-            model, Prepared(data, origin=config["data"]), path, resume=True, listeners=listeners, progress=True
-        )
+    history = fit(model, Prepared(data, origin=config["data"]), path, resume=True, listeners=listeners, progress=True)
     return finish(model, data, path, history)
-
-
-def _from_the_beginning(
-    model: Model, data: Data, path: Path, config: dict[str, Any], listeners: Sequence[Listener]
-) -> History:
-    """A run that was killed before its first checkpoint goes on from step 0, which loses nothing."""
-    from pellucid.train.fitting import build, stopping_by_signal
-    from pellucid.train.progress import Progress
-
-    history = History()
-    told: list[Listener] = [history, *listeners, Progress()]
-    with runfolder.locked(path):
-        loop = build(model, Prepared(data, origin=config["data"]), told, path, None)
-        with stopping_by_signal(loop):
-            loop.run()
-    return history
 
 
 def finish(model: Model, data: Data, folder: Path, history: History) -> Finished:
@@ -136,7 +113,7 @@ def finish(model: Model, data: Data, folder: Path, history: History) -> Finished
 
 
 def _write_report(folder: Path, split: Split | None, measured: Measured | None) -> None:
-    from pellucid.draw.report import write_report
+    from pellucid.draw import write_report
 
     indices = [mistake.index for mistake in measured.mistakes] if measured is not None else []
     pictures = {index: np.asarray(split.images[index]) for index in indices} if split is not None else {}

@@ -1,0 +1,45 @@
+"""Runs side by side on one page: a table, the settings in which they differ, and their curves over one another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pellucid.draw.curves import SCRIPT, Series, curves
+from pellucid.draw.page import SORT, page, table
+
+if TYPE_CHECKING:
+    from pellucid.train.runs import Comparison
+
+
+def compare_page(comparison: Comparison, rows: list[dict[str, Any]]) -> str:
+    """The page of a comparison; ``rows`` is one plain record a run."""
+    names = [run.name for run in comparison.runs]
+    parts = [
+        "<h1>Runs side by side</h1>",
+        table(list(rows[0]), [list(row.values()) for row in rows], sortable=True),
+        "<h2>Settings in which they differ</h2>",
+    ]
+    if comparison.differ:
+        settings = [[name, *(_plain(value) for value in values)] for name, values in comparison.differ.items()]
+        parts.append(table(["setting", *names], settings))
+    else:
+        parts.append("<p>They differ in none.</p>")
+    parts.append("<h2>Curves</h2>")
+    charts = []
+    for what in ("accuracy", "loss"):
+        series = []
+        for run in comparison.runs:
+            key = next(
+                (f"{s}_{what}" for s in ("validation", "test") if run.epochs and f"{s}_{what}" in run.epochs[0]), ""
+            )
+            points = [(float(e["epoch"]), float(e[key])) for e in run.epochs if key in e]
+            if points:
+                xs, ys = zip(*points, strict=True)
+                series.append(Series(run.name, xs, ys))
+        charts.append(curves(what.capitalize(), "on held-out pictures", series))
+    parts.append(f'<div class="pair">{"".join(charts)}</div>')
+    return page("Runs side by side", "\n".join(parts), script=SCRIPT + SORT)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
