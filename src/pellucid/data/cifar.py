@@ -50,7 +50,9 @@ def _read(file: Path, label_at: int, count: int) -> tuple[NDArray[np.uint8], NDA
     record = label_at + 1 + _PIXELS
     values = np.fromfile(file, np.uint8)
     if values.size == 0 or values.size % record:
-        raise DataError(f"{file} has {values.size} bytes, no whole number of records of {record}", fits="fetch it again")
+        raise DataError(
+            f"{file} has {values.size} bytes, no whole number of records of {record}", fits="fetch it again"
+        )
     rows = values.reshape(-1, record)
     labels = rows[:, label_at]
     if labels.max() >= count:

@@ -17,28 +17,8 @@ from numpy.typing import NDArray
 from pellucid.errors import DataError
 
 PICTURE_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".apng",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".tga",
-        ".ico",
-        ".avif",
-    ]
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp")
+    + (".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".tga", ".ico", ".avif")
 )
 SPLIT_NAMES = {
     "train": "train",

@@ -96,7 +96,8 @@ def _save(figure: Figure, file: Path) -> None:
         with rc_context({"font.family": _FONTS}):
             for text in figure.findobj(lambda item: hasattr(item, "set_fontfamily")):
                 text.set_fontfamily(_FONTS)
-            FigureCanvasAgg(figure).print_png(str(file), dpi=110)  # type: ignore[no-untyped-call]
+            FigureCanvasAgg(figure)
+            figure.savefig(file, dpi=110)
     finally:
         logger.setLevel(level)
 

@@ -18,10 +18,10 @@ from pellucid.errors import CheckpointError, ShapeError, UsageError
 from pellucid.train import checkpoint, losses, optimizers, recipe, runfolder, weights
 from pellucid.train.ema import Average
 from pellucid.train.execution import Execution, decide, left_as_found, prepare
-from pellucid.train.inputs import LoaderBatches, Prepared
+from pellucid.train.inputs import Prepared
 from pellucid.train.listeners import History, Listener, Logger
 from pellucid.train.log import read_log
-from pellucid.train.loop import Loop
+from pellucid.train.loop import BatchesLike, Loop
 from pellucid.train.predictions import in_order, outputs_of, quick_measures
 from pellucid.train.progress import Progress
 from pellucid.train.settings import Settings
@@ -89,7 +89,7 @@ def build(
         _say(told, f"only the head learns: {', '.join(learning)}")
     model.settings = settings
     batches, loss, classes = _batches(model, prepared, settings, device)
-    sample = next(iter(batches.epoch(0))).images
+    sample: torch.Tensor = next(iter(batches.epoch(0))).images
     _check_outputs(net, sample[:2].to("cpu"), classes)
     execution = (
         Execution(device, bool(saved.state["channels_last"]), settings.precision == "bf16")
@@ -166,9 +166,9 @@ def _without_recipe(settings: Settings) -> Settings:
 
 def _batches(
     model: Model, prepared: Prepared, settings: Settings, device: torch.device
-) -> tuple[Batches | LoaderBatches, nn.Module, int]:
+) -> tuple[BatchesLike, nn.Module, int]:
     weight = None
-    batches: Batches | LoaderBatches
+    batches: BatchesLike
     if prepared.data is not None:
         train = prepared.data.train
         size = settings.batch_size or 128
