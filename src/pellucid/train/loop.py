@@ -117,11 +117,11 @@ class Loop:
     def run(self) -> str:
         """Train to the end; returns how it ended: ``finished``, ``stopped early``, or what ``stop`` gave."""
         position = self.position
-        start = Start(position.step, position.epoch, self.settings.epochs, self.steps_per_epoch, self.resumed)
-        self._tell("on_start", start)
         if position.ended:  # a finished run that is resumed: nothing is left to do
             self._tell("on_end", position.ended)
             return position.ended
+        start = Start(position.step, position.epoch, self.settings.epochs, self.steps_per_epoch, self.resumed)
+        self._tell("on_start", start)
         while not position.ended and position.epoch < self.settings.epochs:
             interrupted = self._epoch()
             if interrupted:
