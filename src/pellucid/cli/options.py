@@ -64,6 +64,8 @@ def read_settings(file: Path | None) -> dict[str, Any]:
         return {}
     if not isinstance(settings, dict):
         raise UsageError(f"{file} holds a {type(settings).__name__}, not settings", fits="name: value lines")
+    if isinstance(settings.get("settings"), dict):  # a run's config.yaml, which names its data and classes as well
+        settings = settings["settings"]
     return {str(name): value for name, value in settings.items()}
 
 
