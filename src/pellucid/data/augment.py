@@ -152,30 +152,29 @@ def affine(
 def shift_and_mirror(gather: Gather, indices: Indices, draws: Draws, crop: int, padded: torch.Tensor) -> torch.Tensor:
     """Pictures mirrored and cropped by copying rows, uint8 (n, C, H, W).
 
-    padded: scratch memory (>= n, C, H + 2 crop, W + 2 crop) whose margins are 0. Pictures to be mirrored are fetched
-    first, so that each half is written into it by one copy; the crop then picks rows of W bytes out of it by their
-    addresses, and puts the pictures back in their order on the way.
+    padded: contiguous scratch memory (>= n, C, H + 2 crop, W + 2 crop) whose margins are 0. Pictures to be mirrored are
+    fetched first, so that each part is written into it by one copy; the crop then picks rows of W bytes out of it by
+    their addresses, and puts the pictures back in their order on the way.
     """
     count = len(indices)
-    flip = np.zeros(count, bool) if draws.flip is None else draws.flip
-    order = np.argsort(~flip, kind="stable")
-    mirrored = int(flip.sum())
+    order = np.arange(count) if draws.flip is None else np.argsort(~draws.flip, kind="stable")
+    mirrored = 0 if draws.flip is None else int(draws.flip.sum())
     pictures = gather(indices[order])
     channels, height, width = pictures.shape[1:]
     inner = padded[:count, :, crop : crop + height, crop : crop + width]
-    inner[:mirrored] = pictures[:mirrored].flip(3)
-    inner[mirrored:] = pictures[mirrored:]
+    inner[:mirrored].copy_(pictures[:mirrored].flip(3))
+    inner[mirrored:].copy_(pictures[mirrored:])
 
-    slot = np.empty(count, np.int64)
-    slot[order] = np.arange(count)
-    corner = np.zeros((count, 2), np.int64) if draws.corner is None else draws.corner
     full_height, full_width = padded.shape[2:]
-    plane = slot[:, None] * channels + np.arange(channels)  # (n, C)
-    line = plane[:, :, None] * full_height + corner[:, 0, None, None] + np.arange(height)  # (n, C, H)
-    start = line * full_width + corner[:, 1, None, None]
+    first = np.empty(count, np.int64)  # the address of each picture's window
+    first[order] = np.arange(count) * (channels * full_height * full_width)
+    if draws.corner is not None:
+        first += draws.corner @ np.array([full_width, 1])
+    line = (np.arange(channels)[:, None] * full_height + np.arange(height)).reshape(-1) * full_width
+    kind = torch.int32 if padded.numel() < 2**31 else torch.int64  # half the bytes to write and read again
+    start = torch.from_numpy(first).to(kind)[:, None] + torch.from_numpy(line).to(kind)  # (n, C H): of each of its rows
     every_row = padded.as_strided((padded.numel() - width + 1, width), (1, 1))  # the W bytes from each address on
-    rows = every_row.index_select(0, torch.from_numpy(start.reshape(-1)).to(padded.device))
-    return rows.view(count, channels, height, width)
+    return every_row.index_select(0, start.view(-1).to(padded.device)).view(count, channels, height, width)
 
 
 def resample(pictures: torch.Tensor, matrix: Floats, outside: str) -> torch.Tensor:

@@ -17,7 +17,7 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.data.random import permutation
 from pellucid.errors import ShapeError, UsageError
 
-_COPY_BYTES = 1 << 31  # pictures in memory are copied once into planes if that takes no more than this
+_POOL_BYTES = 1 << 30  # pictures that take no more than this are kept in memory in the form that is cut from fastest
 _SHARE_OF_DEVICE = 0.4  # of the accelerator's free memory that pictures may take
 
 
@@ -67,10 +67,8 @@ class Batches:
         self.split, self.preprocess, self.batch_size, self.seed = split, preprocess, batch_size, seed
         self.augment, self.shuffle, self.drop_last = augment or Augment(), shuffle, drop_last
         self.device = torch.device(device)
-        self._planes, self._resident = _planes(split, self.device)
-        from_file = isinstance(split.images, np.memmap) and split.images.nbytes > _COPY_BYTES
-        slow = self._resident is None and (from_file or self.device.type != "cpu")
-        self._prefetch = (2 if slow else 0) if prefetch is None else prefetch
+        self._pool = _pool(split, self.device)
+        self._prefetch = (0 if self._pool is not None else 2) if prefetch is None else prefetch
 
     def __len__(self) -> int:
         """Steps in an epoch."""
@@ -86,22 +84,18 @@ class Batches:
         count = len(self.split)
         order = permutation(self.seed, number, count) if self.shuffle else np.arange(count)
         draws = augmenting.draw(self.augment, self.seed, number, count, self.preprocess.image_size)
-        crop = int(self.augment.crop)
-        height, width = self.preprocess.image_size
-        shape = (min(self.batch_size, count), self.preprocess.channels, height + 2 * crop, width + 2 * crop)
-        moves = draws.flip is not None or draws.corner is not None
-        padded = torch.zeros(shape if moves else 0, dtype=torch.uint8, device=self.device)
+        padded = self._scratch()
         for step in range(start, len(self)):
             indices = order[step * self.batch_size : (step + 1) * self.batch_size]
             yield self._batch(indices, draws.at(indices), padded)
 
-    def _batch(self, indices: NDArray[np.int64], draws: Draws, padded: torch.Tensor) -> Batch:
+    def _batch(self, indices: NDArray[np.int64], draws: Draws, padded: torch.Tensor | None) -> Batch:
         chosen = self.augment
         if draws.affine is not None:
             source = self._gather(indices)
             only_inside = not (chosen.rotation or chosen.scale or chosen.crop)
             pictures = augmenting.resample(source, draws.affine, "border" if only_inside else "zeros")
-        elif draws.flip is not None or draws.corner is not None:
+        elif padded is not None:
             pictures = augmenting.shift_and_mirror(self._gather, indices, draws, int(chosen.crop), padded)
         else:
             pictures = self._gather(indices)
@@ -116,37 +110,41 @@ class Batches:
             images, targets = augmenting.mix_up(images, labels, len(self.preprocess.classes), draws)
         return Batch(images, targets, labels, indices)
 
+    def _scratch(self) -> torch.Tensor | None:
+        """Memory for the padded pictures of a batch, where pictures are moved by rows."""
+        crop = int(self.augment.crop)
+        if self.augment.is_affine or not (crop or self.augment.flip):
+            return None
+        height, width = self.preprocess.image_size
+        shape = (min(self.batch_size, len(self.split)), self.preprocess.channels, height + 2 * crop, width + 2 * crop)
+        return torch.zeros(shape, dtype=torch.uint8, device=self.device)
+
     def _gather(self, indices: NDArray[np.int64]) -> torch.Tensor:
         """The pictures at these indices as uint8 (n, C, H, W) on the device."""
-        if self._resident is not None:
-            return self._resident.index_select(0, torch.from_numpy(indices).to(self.device))
-        pictures = torch.from_numpy(np.ascontiguousarray(self._planes[indices]))
+        if self._pool is not None:
+            return self._pool.index_select(0, torch.from_numpy(indices).to(self.device))
+        planes = np.asarray(self.split.images).transpose(0, 3, 1, 2)
+        pictures = torch.from_numpy(np.ascontiguousarray(planes[indices]))
         if self.device.type == "cuda":
             return pictures.pin_memory().to(self.device, non_blocking=True)
         return pictures.to(self.device)
 
 
-def _planes(split: Split, device: torch.device) -> tuple[NDArray[np.uint8], torch.Tensor | None]:
-    """The split's pictures as (N, C, H, W), contiguous where that is cheap, and on the accelerator if they fit."""
+def _pool(split: Split, device: torch.device) -> torch.Tensor | None:
+    """All pictures as contiguous (N, C, H, W) on the device; None where they are too many."""
     planes = np.asarray(split.images).transpose(0, 3, 1, 2)
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        if planes.nbytes < _SHARE_OF_DEVICE * free:
-            resident = torch.empty(planes.shape, dtype=torch.uint8, device=device)
-            first = 0
-            for chunk in split.chunks():
-                moved = torch.from_numpy(_writable(chunk)).to(device)
-                resident[first : first + len(chunk)] = moved.permute(0, 3, 1, 2)
-                first += len(chunk)
-            return planes, resident
-    in_memory = not isinstance(split.images, np.memmap)
-    if in_memory and planes.nbytes <= _COPY_BYTES:
-        planes = np.ascontiguousarray(planes)
-    return planes, None
-
-
-def _writable(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return array if array.flags.writeable else array.copy()
+    on_gpu = device.type == "cuda"
+    if planes.nbytes > (_SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0] if on_gpu else _POOL_BYTES):
+        return None
+    if device.type == "cpu" and planes.flags.c_contiguous and planes.flags.writeable:
+        return torch.from_numpy(planes)  # as they are: nothing here writes to them
+    pool = torch.empty(planes.shape, dtype=torch.uint8, device=device)
+    first = 0
+    for chunk in split.chunks():
+        part = torch.from_numpy(chunk if chunk.flags.writeable else chunk.copy()).to(device)
+        pool[first : first + len(chunk)] = part.permute(0, 3, 1, 2)
+        first += len(chunk)
+    return pool
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -38,8 +38,7 @@ def words(seed: int, epoch: int, purpose: Purpose, count: int) -> NDArray[np.uin
     counter = np.array([0, epoch, int(purpose), 0], np.uint64)
     raw = np.random.Philox(key=key, counter=counter).random_raw(count * _WORDS // 2)
     # Little-endian order of the two halves, spelled out so that every machine has the same words.
-    halves = np.stack([raw & np.uint64(0xFFFFFFFF), raw >> np.uint64(32)], axis=-1)
-    return halves.astype(np.uint32).reshape(count, _WORDS)
+    return raw.astype("<u8", copy=False).view("<u4").reshape(count, _WORDS).astype(np.uint32, copy=False)
 
 
 def uniform(seed: int, epoch: int, purpose: Purpose, count: int, columns: int = 1) -> NDArray[np.float64]:
@@ -54,9 +53,9 @@ def integers(below: int, seed: int, epoch: int, purpose: Purpose, count: int, co
 
 
 def permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """The samples 0 .. count-1 in random order: sorted by a 64-bit number of each sample's own."""
+    """The samples 0 .. count-1 in random order: sorted by a 64-bit number of each sample's own (no two are equal)."""
     pair = words(seed, epoch, Purpose.SHUFFLE, count)[:, :2].astype(np.uint64)
-    return np.argsort(pair[:, 0] << np.uint64(32) | pair[:, 1], kind="stable").astype(np.int64)
+    return np.argsort(pair[:, 0] << np.uint64(32) | pair[:, 1]).astype(np.int64, copy=False)
 
 
 def beta_symmetric(probability: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
