@@ -1,0 +1,127 @@
+"""What an operation is: one class says everything that is true of it.
+
+Letters: N pictures, C channels, H W input size, K kernels, R S kernel size, P Q output size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar, Self
+
+from pellucid.ops.field import Reach, joined
+
+Shape = tuple[int, ...]
+Arguments = Mapping[str, Any]  # of a call, by the names of its schema; a tensor stands as its Shape
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation with its settings.
+
+    A subclass names the core operators that it describes (``targets``), reads its settings from a call (``read``) and
+    says what is true of it. To add an operation is to add a class: the registry finds it by its targets.
+    """
+
+    targets: ClassVar[tuple[str, ...]] = ()
+    kind: ClassVar[str] = "opaque"
+    is_view: ClassVar[bool] = False  # whether the result shares the memory of the input
+    is_bookkeeping: ClassVar[bool] = False  # whether it stands for nothing that a network's author wrote
+    described: ClassVar[bool] = True
+
+    @classmethod
+    def read(cls, call: str, arguments: Arguments) -> Self:
+        """The operation with the settings of a call (``call``: the operator's name, such as ``mean``)."""
+        return cls()
+
+    @property
+    def name(self) -> str:
+        """In lower case, as it names a node: ``convolution``, ``add``."""
+        return type(self).__name__.lower()
+
+    def describe(self) -> str:
+        """For a person: ``Convolution 3x3, 64 kernels, stride 2``."""
+        return type(self).__name__
+
+    def shape(self, arguments: Arguments) -> Shape:
+        """The shape of the (first) result, from the shapes of the arguments. By default that of the first tensor."""
+        return first_shape(arguments)
+
+    def macs(self, out: Shape, arguments: Arguments) -> int | None:
+        """Multiply-accumulates of products (biases, norms and activations have none); None where nobody knows."""
+        return 0
+
+    def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
+        """What each output sees of the graph's inputs, from what each tensor argument sees (in the call's order).
+
+        By default output and inputs lie over one another place by place, as in arithmetic with broadcasting.
+        """
+        shapes = tensor_shapes(arguments)
+        return joined([reach.aligned(len(out) - len(shape)) for reach, shape in zip(reaches, shapes, strict=True)])
+
+
+@dataclass(frozen=True)
+class Opaque(Op):
+    """An operation that nobody has described: it has a shape, is counted and drawn, and runs."""
+
+    described: ClassVar[bool] = False
+    target: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.target.removeprefix("aten.").split(".")[0] or "opaque"
+
+    def describe(self) -> str:
+        return f"{self.name} (not described)"
+
+    def macs(self, out: Shape, arguments: Arguments) -> int | None:
+        return None
+
+    def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
+        return joined(reaches).lost()
+
+
+def is_shape(value: Any) -> bool:
+    """Whether an argument stands for a tensor."""
+    return isinstance(value, TensorShape)
+
+
+class TensorShape(tuple[int, ...]):
+    """The shape of a tensor argument: a tuple that is told apart from a list of numbers."""
+
+
+def tensor_shapes(arguments: Arguments) -> list[TensorShape]:
+    """The shapes of all tensor arguments in the call's order, those in lists too."""
+    found: list[TensorShape] = []
+    for value in arguments.values():
+        if isinstance(value, TensorShape):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += [item for item in value if isinstance(item, TensorShape)]
+    return found
+
+
+def first_shape(arguments: Arguments) -> Shape:
+    """The shape of the first tensor argument."""
+    return tuple(tensor_shapes(arguments)[0])
+
+
+def per_axis(value: Any, axes: int) -> tuple[int, ...]:
+    """One number for each spatial axis: from one number, a list of one, or a list of all.
+
+    >>> per_axis([2], 3)
+    (2, 2, 2)
+    """
+    values = [value] if isinstance(value, int) else list(value)
+    return tuple(int(v) for v in (values * axes if len(values) == 1 else values))
+
+
+def times(values: Sequence[int]) -> str:
+    """``3x3``; a square of ones as ``1x1``."""
+    return "x".join(map(str, values))
+
+
+def product(values: Sequence[int]) -> int:
+    """The product, 1 of none."""
+    return prod(values)
