@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from bench.reliability import faults
+
 from pellucid.errors import CheckpointError
 from pellucid.train import checkpoint
 
