@@ -21,7 +21,7 @@ _WORDS = {
 }
 _OTHERS = (
     "abs neg exp log log1p log2 sqrt rsqrt reciprocal sin cos square sign floor ceil round erf where eq ne lt gt le ge "
-    "logical_not logical_and logical_or bitwise_not bitwise_and bitwise_or _to_copy to clone masked_fill remainder "
+    "logical_not logical_and logical_or bitwise_not bitwise_and bitwise_or _to_copy to masked_fill remainder "
     "floor_divide expm1 isnan isinf nan_to_num bernoulli rand_like randn_like zeros_like ones_like full_like fmod lerp"
 ).split()
 _OVERLOADS = (
@@ -51,7 +51,7 @@ class Arithmetic(Op):
 
     def describe(self) -> str:
         word = _WORDS.get(self.call, self.name.replace("_", " ").capitalize())
-        return word if self.operands > 1 or self.call not in _WORDS else f"{word} a number"
+        return f"{word} a number" if self.operands == 1 and self.call in ("add", "sub", "mul", "div") else word
 
     def shape(self, arguments: Arguments) -> Shape:
         shapes = tensor_shapes(arguments)

@@ -336,6 +336,7 @@ class Bookkeeping(Op):
     targets: ClassVar[tuple[str, ...]] = (
         "getitem",
         "aten.alias.default",
+        "aten.clone.default",
         "aten.detach.default",
         "aten.lift_fresh_copy.default",
         "aten.contiguous.default",

@@ -1,0 +1,238 @@
+"""``capture``: any ``nn.Module`` as a graph, by ``torch.export``, else by running it once."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.errors import CaptureError, ShapeError
+from pellucid.graph.ir import Graph, Input, Ref, Size, first_names, tensors_of
+from pellucid.graph.naming import Call, name_nodes, source_line
+from pellucid.ops import TensorShape, op_for
+
+EXAMPLE_BATCH = 3  # neither 1 nor 2, which export and networks treat apart
+Sizes = Sequence[int] | Sequence[Sequence[int]]
+
+
+def capture(
+    module: nn.Module,
+    input_size: Sizes = (3, 224, 224),
+    *,
+    inputs: Sequence[Tensor] | None = None,
+    training: bool | None = None,
+) -> Graph:
+    """A network as a graph, with a symbolic batch. The module is left exactly as it was.
+
+    Args:
+        module: any ``nn.Module``.
+        input_size: of one picture, (C, H, W) or any other shape without the batch; a list of such for several inputs.
+        inputs: example tensors instead, with a batch of at least 2: for inputs that are no float32.
+        training: the mode to capture; the module's own by default.
+
+    Raises:
+        ShapeError: where layers do not fit together or the input; ``pellucid.summary`` shows the rows up to there.
+        CaptureError: where the module cannot be captured, with the reason.
+    """
+    examples = tuple(inputs) if inputs is not None else example_inputs(module, input_size)
+    with as_found(module, training):
+        mode = module.training
+        try:
+            return _exported(module, examples, mode)
+        except Exception as error:
+            from pellucid.graph.trace import trace
+
+            traced = trace(module, examples)
+            if traced.graph is not None:
+                return traced.graph
+            failure = traced.error or error
+            raise _explained(module, failure) from failure
+
+
+def example_inputs(module: nn.Module, input_size: Sizes) -> tuple[Tensor, ...]:
+    """Random pictures of the sizes, on the module's device and in its precision."""
+    sizes = [input_size] if not input_size or isinstance(input_size[0], int) else list(input_size)
+    first = next(iter(module.parameters()), None)
+    device = first.device if first is not None else torch.device("cpu")
+    dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32
+    generator = torch.Generator().manual_seed(0)
+    made = (torch.randn(EXAMPLE_BATCH, *map(int, size), generator=generator) for size in sizes)  # type: ignore[call-overload]
+    return tuple(tensor.to(device, dtype) for tensor in made)
+
+
+@contextmanager
+def as_found(module: nn.Module, training: bool | None = None) -> Iterator[None]:
+    """The module in a mode, and put back as it was, whatever happens: modes, buffers, gradients, random numbers."""
+    modes = {part: part.training for part in module.modules()}
+    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    versions = [buffer._version for buffer in module.buffers()]
+    gradients = [(parameter, parameter.grad) for parameter in module.parameters()]
+    random = torch.get_rng_state()
+    try:
+        if training is not None:
+            module.train(training)
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+        for (buffer, kept), version in zip(buffers, versions, strict=True):
+            if buffer._version != version:
+                with torch.no_grad():
+                    buffer.copy_(kept)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        torch.set_rng_state(random)
+
+
+def _exported(module: nn.Module, examples: tuple[Tensor, ...], training: bool) -> Graph:
+    shapes = tuple({0: torch.export.Dim.AUTO} if tensor.ndim else None for tensor in examples)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(module, examples, dynamic_shapes=_shapes_for(module, shapes))
+        program = program.run_decompositions({})
+    return _Converter(module, program, training).graph()
+
+
+def _shapes_for(module: nn.Module, shapes: tuple[Any, ...]) -> Any:
+    """Export wants the shapes of ``*inputs`` in a tuple of their own."""
+    import inspect
+
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
+        return (shapes,)
+    return shapes
+
+
+class _Converter:
+    """An exported program as our graph."""
+
+    def __init__(self, module: nn.Module, program: Any, training: bool) -> None:
+        self.module, self.program, self.training = module, program, training
+        signature = program.graph_signature
+        self.names: dict[str, str] = {
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
+        }
+        self.tensors = {**tensors_of(module), **{k: v for k, v in program.constants.items() if isinstance(v, Tensor)}}
+        self.mutated = set(signature.buffers_to_mutate)
+
+    def graph(self) -> Graph:
+        inputs: list[Input] = []
+        calls: list[Call] = []
+        outputs: tuple[str, ...] = ()
+        users = set(self.program.graph_signature.user_inputs)
+        for fx in self.program.graph.nodes:
+            if fx.op == "placeholder" and fx.name in users and isinstance(fx.meta.get("val"), Tensor):
+                value = fx.meta["val"]
+                inputs.append(Input(fx.name, _dims(value.shape), value.element_size()))
+            elif fx.op == "call_function":
+                calls.append(self._call(fx))
+            elif fx.op == "output":
+                wanted = set(self.program.graph_signature.user_outputs)
+                outputs = tuple(arg.name for arg in fx.args[0] if arg is not None and arg.name in wanted)
+        nodes, renamed = name_nodes(calls, outputs)
+        return Graph(
+            nodes=nodes,
+            inputs=tuple(inputs),
+            outputs=tuple(renamed.get(name, self.names.get(name, name)) for name in outputs),
+            tensors=self.tensors,
+            parameters=tuple(name for name, _ in self.module.named_parameters(remove_duplicate=False)),
+            same=first_names(self.module),
+            training=self.training,
+        )
+
+    def _call(self, fx: Any) -> Call:
+        value = fx.meta.get("val")
+        first = value[0] if isinstance(value, list | tuple) and value else value
+        is_tensor = isinstance(first, Tensor)
+        target = target_name(fx.target)
+        schema = schema_of(fx.target)
+        shaped = {**dict(zip(schema, fx.args, strict=False)), **fx.kwargs}
+        stack = list((fx.meta.get("nn_module_stack") or {}).values())
+        path, kind = (str(stack[-1][0]), stack[-1][1]) if stack else ("", "")
+        return Call(
+            key=fx.name,
+            op=op_for(target, {name: _shaped(item) for name, item in shaped.items()}),
+            target=target,
+            call=fx.target,
+            arguments=tuple(self._plain(item) for item in fx.args),
+            options={name: self._plain(item) for name, item in fx.kwargs.items()},
+            path="" if path.startswith("_empty") else path,
+            module_kind=str(kind),
+            source=source_line(fx.meta.get("stack_trace")),
+            dims=_dims(first.shape) if is_tensor else (),
+            itemsize=first.element_size() if is_tensor else 0,
+            schema=schema,
+            is_tensor=is_tensor,
+        )
+
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, torch.fx.Node):
+            return Ref(self.names.get(value.name, value.name))
+        if isinstance(value, list | tuple):
+            return type(value)(self._plain(item) for item in value)
+        if isinstance(value, dict):
+            return {key: self._plain(item) for key, item in value.items()}
+        return value
+
+
+def target_name(target: Callable[..., Any]) -> str:
+    """``aten.conv2d.default``; ``getitem`` and the like by their own names."""
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target)
+    if target is operator.getitem:
+        return "getitem"
+    return getattr(target, "__name__", str(target))
+
+
+def schema_of(target: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of an operator's arguments."""
+    if isinstance(target, torch._ops.OpOverload):
+        return tuple(argument.name for argument in target._schema.arguments)
+    return ("input", "index")
+
+
+def _shaped(value: Any) -> Any:
+    """An argument as operations read it, with the example's batch."""
+    if isinstance(value, torch.fx.Node):
+        meta = value.meta.get("val")
+        meta = meta[0] if isinstance(meta, list | tuple) and meta else meta
+        if isinstance(meta, Tensor):
+            return TensorShape(_hint(n) for n in meta.shape)
+        return _hint(meta) if isinstance(meta, int | torch.SymInt) else None
+    if isinstance(value, list | tuple):
+        return [_shaped(item) for item in value]
+    return _hint(value) if isinstance(value, torch.SymInt) else value
+
+
+def _hint(value: Any) -> int:
+    return int(value.node.hint) if isinstance(value, torch.SymInt) and value.node.hint is not None else int(value)
+
+
+def _dims(shape: Any) -> tuple[int | Size, ...]:
+    return tuple(_dim(n) for n in shape)
+
+
+def _dim(size: Any) -> int | Size:
+    if not isinstance(size, torch.SymInt):
+        return int(size)
+    expression = size.node.expr
+    symbols = list(expression.free_symbols)
+    if not symbols:
+        return int(expression)
+    return Size(lambda batch: int(expression.subs(dict.fromkeys(symbols, batch))))
+
+
+def _explained(module: nn.Module, error: BaseException) -> Exception:
+    text = str(error).strip().splitlines()
+    reason = text[0] if text else type(error).__name__
+    name = type(module).__name__
+    if isinstance(error, RuntimeError) and ("shape" in reason or "size" in reason or "channels" in reason):
+        return ShapeError(f"the layers of {name} do not fit together: {reason}", fits="pellucid.summary shows where")
+    return CaptureError(f"{name} cannot be captured: {type(error).__name__}: {reason}")
