@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench.reliability import kill
+from bench.reliability import faults, kill
 from torch.utils.data import DataLoader, TensorDataset
 
 from pellucid.data import Data
@@ -250,3 +250,23 @@ def test_a_loader_goes_on_too(tmp_path: Path) -> None:
     torch.manual_seed(99)
     fit(tmp_path / "failed", resume=True)
     assert _weights(tmp_path / "alone") == _weights(tmp_path / "failed")
+
+
+def test_a_disk_that_fills_up_costs_nothing_but_time(data: Data, tmp_path: Path) -> None:
+    class Fills(Quiet):
+        def on_step(self, step: Step) -> None:
+            if step.step == 8:
+                free = os.statvfs(disk)
+                (disk / "filler").write_bytes(b"0" * (free.f_bavail - 1) * free.f_frsize)
+
+    settings = {**EVERYTHING, "checkpoint_steps": 2}
+    run(tmp_path / "alone", data, settings)
+    with faults.small_disk(600) as disk:
+        if disk is None:
+            pytest.skip("this process may not mount a tmpfs")
+        model = Model(tiny(dropout=0.3)).compile(**settings)
+        with pytest.raises(CheckpointError, match="checkpoint of step 8 could not be written: No space left"):
+            model.fit(data, folder=disk / "run", listeners=[Fills()], progress=False)
+        (disk / "filler").unlink()
+        run(disk / "run", data, settings)
+        assert_same(tmp_path / "alone", disk / "run")

@@ -7,6 +7,7 @@ step. So the state to save is small: weights, optimizer, the running average, an
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import deque
@@ -122,14 +123,24 @@ class Loop:
             return position.ended
         start = Start(position.step, position.epoch, self.settings.epochs, self.steps_per_epoch, self.resumed)
         self._tell("on_start", start)
+        try:
+            reason = self._epochs()
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # where the disk is full, the log cannot be written either
+                self._tell("on_end", f"failed: {type(error).__name__}")
+            raise
+        self._tell("on_end", reason)
+        return reason
+
+    def _epochs(self) -> str:
+        """All epochs that are left, and the last checkpoint; or a reason to end before."""
+        position = self.position
         while not position.ended and position.epoch < self.settings.epochs:
             interrupted = self._epoch()
             if interrupted:
-                self._tell("on_end", interrupted)
                 return interrupted
         position.ended = position.ended or "finished"
         self.save()
-        self._tell("on_end", position.ended)
         return position.ended
 
     def _epoch(self) -> str:
