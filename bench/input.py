@@ -7,8 +7,9 @@ Two kinds of data, the same work on both sides:
   photos  a folder of JPEG per class: decode, resized crop, mirror, normalise
 
 The peers are per-sample code as people write it, in torch's DataLoader with 0, 1 and 2 workers, kept between epochs:
-"Pillow" does what torchvision's data sets and transforms do, without their overhead; "tensors" is the leaner code of
-somebody who has noticed that. Candidates take turns in each round, in one process, each for whole epochs until half a
+"torchvision" is the usual one, its transforms on Pillow images (left out, and said so, where it is not installed);
+"Pillow" does the same by hand, without its overhead; "tensors" is by hand and leaner still, for arrays.
+Candidates take turns in each round, in one process, each for whole epochs until half a
 second has passed; the first round warms up and is not counted. Reported: the median over rounds, lowest and highest,
 and how many times faster Pellucid is than the fastest of each kind of peer. Pellucid decodes photos once; the
 "first epoch" counts that decoding too.
@@ -17,12 +18,16 @@ and how many times faster Pellucid is than the fastest of each kind of peer. Pel
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import importlib.util
 import json
 import math
 import os
 import platform
 import random
+import re
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -74,6 +79,25 @@ class SmallPillow(Dataset[Any]):
         return normalised(picture, self.mean, self.std), int(self.labels[i])
 
 
+class SmallTorchvision(SmallPillow):
+    """Arrays through torchvision's transforms, as its CIFAR10 hands them over."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, mean: torch.Tensor, std: torch.Tensor) -> None:
+        super().__init__(images, labels, mean, std)
+        t = transforms()
+        self.change = t.Compose(
+            [
+                t.RandomCrop(images.shape[1], padding=PAD),
+                t.RandomHorizontalFlip(),
+                t.ToTensor(),
+                t.Normalize(mean.flatten().tolist(), std.flatten().tolist()),
+            ]
+        )
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        return self.change(Image.fromarray(self.images[i])), int(self.labels[i])
+
+
 class SmallTensor(Dataset[Any]):
     """Arrays, transformed one by one as tensors."""
 
@@ -116,6 +140,52 @@ class Photos(Dataset[Any]):
         if random.random() < 0.5:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return normalised(picture, self.mean, self.std), self.labels[i]
+
+
+class PhotosTorchvision(Photos):
+    """Files through torchvision's transforms, as its ImageFolder hands them over."""
+
+    def __init__(self, files: list[Path], labels: list[int], size: int, mean: torch.Tensor, std: torch.Tensor) -> None:
+        super().__init__(files, labels, size, mean, std)
+        t = transforms()
+        self.change = t.Compose(
+            [
+                t.RandomResizedCrop(size, scale=(SMALLEST_AREA, 1.0)),
+                t.RandomHorizontalFlip(),
+                t.ToTensor(),
+                t.Normalize(mean.flatten().tolist(), std.flatten().tolist()),
+            ]
+        )
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        with self.files[i].open("rb") as file:
+            picture = Image.open(file).convert("RGB")
+        return self.change(picture), self.labels[i]
+
+
+def transforms() -> Any:
+    """torchvision.transforms, which are Python alone.
+
+    A torchvision built for CUDA beside a torch for the CPU cannot load its compiled operators, and then fails to
+    describe them; declared here, they let it be imported. The transforms use none of them.
+    """
+    try:
+        return importlib.import_module("torchvision.transforms")
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        found = importlib.util.find_spec("torchvision")
+        assert found is not None
+        assert found.origin is not None
+        text = Path(found.origin).with_name("_meta_registrations.py").read_text("utf-8")
+        named = set(re.findall(r'register_(?:fake|meta)\("(?:torchvision::)?(\w+)"', text))
+        for name in sorted(named):
+            torch.library.define(f"torchvision::{name}", "(Tensor a) -> Tensor")
+        return importlib.import_module("torchvision.transforms")
+
+
+def has_torchvision() -> bool:
+    return importlib.util.find_spec("torchvision") is not None
 
 
 def normalised(picture: Image.Image, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
@@ -180,6 +250,11 @@ def small(where: str, rounds: int, batch_size: int, limit: int | None) -> dict[s
     )
     candidates = [
         Candidate("pellucid", len(found.train), batches.epoch),
+        *(
+            loaders("torchvision", SmallTorchvision(images, labels, mean, std), len(labels), batch_size)
+            if has_torchvision()
+            else ()
+        ),
         *loaders("Pillow", SmallPillow(images, labels, mean, std), len(labels), batch_size),
         *loaders("tensors", SmallTensor(images, labels, mean, std), len(labels), batch_size),
     ]
@@ -203,8 +278,12 @@ def photos(where: str, rounds: int, batch_size: int, limit: int | None, size: in
         for _ in ours.epoch(0):
             pass
         first = len(found.train) / (decoding * len(found.train) / everyone + time.perf_counter() - begin)
-        dataset = Photos(files, found.train.labels.tolist(), size, mean, std)
-        result = compared(take_turns([ours, *loaders("Pillow", dataset, len(files), batch_size)], rounds))
+        candidates = [ours]
+        for name, kind in (("torchvision", PhotosTorchvision), ("Pillow", Photos)):
+            if name == "Pillow" or has_torchvision():
+                dataset = kind(files, found.train.labels.tolist(), size, mean, std)
+                candidates += loaders(name, dataset, len(files), batch_size)
+        result = compared(take_turns(candidates, rounds))
     fastest = result["images_per_second"]["pellucid"]["median"] / result["times_faster_than"]["Pillow"]
     return {
         "pictures": len(files),
@@ -230,6 +309,7 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "pillow": PIL.__version__,
+        "torchvision": importlib.metadata.version("torchvision") if has_torchvision() else "not installed",
         "date": time.strftime("%Y-%m-%d"),
     }
 

@@ -154,6 +154,7 @@ def test_grey_files_stay_grey(tmp_path: Path) -> None:
 
 
 def test_a_few_broken_files_are_named_and_skipped(photos: Path) -> None:
+    before = {name: list(split.names) for name, split in load(photos).splits.items()}
     (photos / "cat" / "03.png").write_bytes((photos / "cat" / "03.png").read_bytes()[:200])
     (photos / "dog" / "35.png").write_bytes(b"")
     data = load(photos)
@@ -164,6 +165,8 @@ def test_a_few_broken_files_are_named_and_skipped(photos: Path) -> None:
     assert reasons["cat/03.png"].startswith("cannot be decoded: ")
     everyone = {name for split in data.splits.values() for name in split.names}
     assert not everyone & set(reasons)
+    for name, split in data.splits.items():  # nobody moved to another split
+        assert list(split.names) == [n for n in before[name] if n not in reasons]
     for split in data.splits.values():  # nobody took a neighbour's label
         assert all(
             Path(n).parent.name == data.classes[label] for n, label in zip(split.names, split.labels, strict=True)

@@ -120,6 +120,18 @@ def test_damage_is_found_and_mended(
     entry(cache)
 
 
+def test_an_index_that_still_reads_well_is_damage_too(photos: Path, cache: Path, reads: list[int]) -> None:
+    wanted = load(photos, cache=cache)
+    index = entry(cache) / "index.json"
+    text = index.read_text("utf-8")
+    kept = text[text.index("kept") :]
+    first = kept[kept.index("[") + 1 : kept.index(",")]
+    index.write_text(text.replace(f"[{first},", "[39,", 1), "utf-8")
+    assert index.read_text("utf-8") != text
+    assert list(load(photos, cache=cache).train.names) == list(wanted.train.names)
+    assert len(reads) == 80
+
+
 def test_pixels_that_are_too_many_are_damage_too(photos: Path, cache: Path, reads: list[int]) -> None:
     load(photos, cache=cache)
     lengthen(entry(cache) / "pixels")
