@@ -1,7 +1,9 @@
 """Pictures from records: SVG, HTML, figures. Nothing here computes, knows torch, or imports another room."""
 
 from pellucid.draw.compare_page import compare_page
+from pellucid.draw.network_svg import network_svg
 from pellucid.draw.report import report as report_page
 from pellucid.draw.report import write_report
+from pellucid.draw.table import table_html, table_rich, table_text
 
-__all__ = ["compare_page", "report_page", "write_report"]
+__all__ = ["compare_page", "network_svg", "report_page", "table_html", "table_rich", "table_text", "write_report"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -91,11 +93,24 @@ def as_found(module: nn.Module, training: bool | None = None) -> Iterator[None]:
 
 def _exported(module: nn.Module, examples: tuple[Tensor, ...], training: bool) -> Graph:
     shapes = tuple({0: torch.export.Dim.AUTO} if tensor.ndim else None for tensor in examples)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _silence():
         program = torch.export.export(module, examples, dynamic_shapes=_shapes_for(module, shapes))
         program = program.run_decompositions({})
     return _Converter(module, program, training).graph()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Export tells of its own difficulties on every channel; whoever needs to know hears of them in our words."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    nowhere = io.StringIO()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(nowhere), redirect_stderr(nowhere):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 def _shapes_for(module: nn.Module, shapes: tuple[Any, ...]) -> Any:

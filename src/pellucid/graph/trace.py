@@ -45,18 +45,21 @@ def trace(module: nn.Module, examples: tuple[Tensor, ...]) -> Traced:
         outputs = tuple(recorder.name_of(tensor) for tensor in _tensors(result))
     except Exception as caught:
         error = caught
-    graph = recorder.graph(outputs or (recorder.calls[-1].key,) if recorder.calls else outputs, module.training)
     if error is None:
+        graph = recorder.graph(recorder.calls, outputs, module.training)
         return Traced(graph, graph)
     path, given = recorder.failed
-    return Traced(None, graph, error, path, given)
+    before = [call for call in recorder.calls if call.path.partition("@")[0] != path or not path]
+    # All that was computed is of interest now, not only what leads to an output; counters (no dimensions) are not.
+    keys = tuple(call.key for call in before if call.dims)
+    return Traced(None, recorder.graph(before, keys, module.training), error, path, given)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes calls down as their functional forms: what an in-place call changes gets a new name."""
 
     def __init__(self, module: nn.Module, examples: tuple[Tensor, ...]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.module, self.examples = module, examples
         self.tensors = tensors_of(module)
         self.names: dict[int, str] = {id(tensor): name for name, tensor in reversed(self.tensors.items())}
@@ -163,8 +166,9 @@ class _Recorder(TorchDispatchMode):
             self._keep(tensor, name)
         return self.names[id(tensor)]
 
-    def graph(self, outputs: tuple[str, ...], training: bool) -> Graph:
-        nodes, renamed = name_nodes(self.calls, outputs)
+    def graph(self, calls: list[Call], outputs: tuple[str, ...], training: bool) -> Graph:
+        """The graph of some of the calls."""
+        nodes, renamed = name_nodes(calls, outputs)
         inputs = tuple(
             Input(f"input_{i}" if i else "input", self._dims(t), t.element_size()) for i, t in enumerate(self.examples)
         )

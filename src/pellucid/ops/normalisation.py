@@ -45,7 +45,7 @@ class BatchNorm(Op):
         return "batch_norm"
 
     def describe(self) -> str:
-        return "Batch normalisation" + (", by the batch" if self.training else ", by running statistics")
+        return "Batch normalisation" + (", by the batch" if self.training else "")
 
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return reaches[0]
