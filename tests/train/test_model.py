@@ -105,6 +105,12 @@ def test_arrays_tensors_and_loaders_are_learned_from(data: Data) -> None:
         model = Model(tiny(), classes=CLASSES).compile(**{**PLAIN, "optimizer": "adam"})
         history = model.fit(*given, epochs=8, progress=False)
         assert history.epochs[-1]["train_accuracy"] > 0.9, type(given[0])
+    measured = model.evaluate(loader)
+    assert measured.n == 120
+    assert measured.accuracy > 0.9
+    nameless = Model(tiny()).compile(**PLAIN)
+    nameless.fit(loader, epochs=1, progress=False)
+    assert nameless.classes == ("0", "1", "2")
 
 
 def test_an_optimizer_object_and_a_loss_of_ones_own(data: Data) -> None:

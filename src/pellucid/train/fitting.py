@@ -90,7 +90,8 @@ def build(
     model.settings = settings
     batches, loss, classes = _batches(model, prepared, settings, device)
     sample: torch.Tensor = next(iter(batches.epoch(0))).images
-    _check_outputs(net, sample[:2].to("cpu"), classes)
+    outputs = _check_outputs(net, sample[:2].to("cpu"), classes)
+    model.name_classes(tuple(map(str, range(outputs))))
     execution = (
         Execution(device, bool(saved.state["channels_last"]), settings.precision == "bf16")
         if saved is not None
@@ -117,8 +118,10 @@ def build(
     return loop
 
 
-def _check_outputs(net: nn.Module, pictures: torch.Tensor, classes: int) -> None:
+def _check_outputs(net: nn.Module, pictures: torch.Tensor, classes: int) -> int:
     """Try the network on two pictures before anything is written: what does not fit is said in words.
+
+    Returns how many outputs it has.
 
     Raises:
         ShapeError: where the network refuses them, or has other outputs than there are classes.
@@ -140,6 +143,7 @@ def _check_outputs(net: nn.Module, pictures: torch.Tensor, classes: int) -> None
     if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or (classes and outputs.shape[1] != classes):
         fits = f"a tensor ({len(pictures)}, {classes or 'classes'})"
         raise ShapeError(f"for {len(pictures)} pictures of {classes} classes the network gives {found}", fits=fits)
+    return int(outputs.shape[1])
 
 
 def _found(folder: Path, told: list[Listener]) -> checkpoint.Checkpoint | None:

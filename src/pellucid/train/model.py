@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from pellucid import nets
 from pellucid.data import Data, Preprocess, Split, load
+from pellucid.data.dataset import Numbered
 from pellucid.errors import DecodeError, PellucidError, UsageError
 from pellucid.train import inputs, weights
-from pellucid.train.execution import Execution, device_of
+from pellucid.train.execution import Execution, device_of, left_as_found
 from pellucid.train.listeners import History, Listener
 from pellucid.train.measure import Measured, measure
 from pellucid.train.predictions import Prediction, Predictions, in_order, outputs_of, probabilities_of
@@ -159,6 +161,11 @@ class Model:
             self._classes = data.classes
         return self._net
 
+    def name_classes(self, names: tuple[str, ...]) -> None:
+        """Call the classes so, where they have no names yet."""
+        if not self.classes:
+            self._classes = names
+
     def outputs(self, split: Split) -> NDArray[np.float32]:
         """The outputs before the softmax for a split, (N, classes)."""
         execution = self._execution()
@@ -169,18 +176,34 @@ class Model:
         """Measure the network.
 
         Args:
-            data, labels: as for ``fit``.
+            data, labels: as for ``fit``; a ``DataLoader`` is measured whole.
             split: test, validation or train; ``all`` for every picture. Pictures given as arrays are all measured.
 
         Raises:
             UsageError: where the data have no such split, or other classes.
         """
+        if isinstance(data, DataLoader):
+            return self._evaluate_loader(data)
         if labels is not None:
             chosen = Data.from_arrays(data, labels, self.classes or None).train
         else:
             chosen = inputs.one_split(self._load(data), split)
         probabilities = probabilities_of(self.outputs(chosen))
         return measure(probabilities, chosen.labels, chosen.names, self.classes)
+
+    def _evaluate_loader(self, loader: DataLoader[Any]) -> Measured:
+        labels: list[NDArray[np.int64]] = []
+
+        def batches() -> Iterator[Any]:
+            for batch in inputs.LoaderBatches(loader).epoch(0):
+                labels.append(batch.labels.cpu().numpy().astype(np.int64))
+                yield batch
+
+        execution = self._execution()
+        execution.place(self.net)
+        with left_as_found():
+            probabilities = probabilities_of(outputs_of(self.net, batches(), execution))
+        return measure(probabilities, np.concatenate(labels), Numbered("picture", len(probabilities)), self.classes)
 
     def predict(self, pictures: Any, *, names: Sequence[str] | None = None) -> Predictions:
         """What the network says of pictures: a path, a PIL image, encoded bytes, a list of them, or an array or tensor
