@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pellucid._lazy import attach
 from pellucid.data.archive import cache_folder
+from pellucid.data.check import Checked, check
 from pellucid.data.dataset import Data, Split
 from pellucid.data.fetch import fetch
 from pellucid.data.load import load
@@ -35,10 +36,12 @@ __all__ = [
     "Augment",
     "Batch",
     "Batches",
+    "Checked",
     "Data",
     "Preprocess",
     "Split",
     "cache_folder",
+    "check",
     "fetch",
     "find_pictures",
     "load",

@@ -1,9 +1,19 @@
 """Pictures from records: SVG, HTML, figures. Nothing here computes, knows torch, or imports another room."""
 
+from pellucid.draw.check_page import check_page
 from pellucid.draw.compare_page import compare_page
 from pellucid.draw.network_svg import network_svg
 from pellucid.draw.report import report as report_page
 from pellucid.draw.report import write_report
 from pellucid.draw.table import table_html, table_rich, table_text
 
-__all__ = ["compare_page", "network_svg", "report_page", "table_html", "table_rich", "table_text", "write_report"]
+__all__ = [
+    "check_page",
+    "compare_page",
+    "network_svg",
+    "report_page",
+    "table_html",
+    "table_rich",
+    "table_text",
+    "write_report",
+]

@@ -88,13 +88,14 @@ def _save(figure: Figure, file: Path) -> None:
 
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
 
     logger = logging.getLogger("matplotlib.font_manager")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it would name every font of the list that is not installed
     try:
         with rc_context({"font.family": _FONTS}):
-            for text in figure.findobj(lambda item: hasattr(item, "set_fontfamily")):
+            for text in figure.findobj(Text):
                 text.set_fontfamily(_FONTS)
             FigureCanvasAgg(figure)
             figure.savefig(file, dpi=110)

@@ -121,7 +121,7 @@ def _step(module: nn.Module, input_size: Sizes, batch: int, precision: str) -> t
             flat = outputs.float().reshape(outputs.shape[0], -1)
             loss = torch.nn.functional.cross_entropy(flat, targets)
             del outputs, flat
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
     return sum(tensor.numel() * tensor.element_size() for tensor in pictures), meter.highest
 
 

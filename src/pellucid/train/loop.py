@@ -100,7 +100,7 @@ class Loop:
     def __post_init__(self) -> None:
         self.position = Position()
         self._base = [float(group["lr"]) for group in self.optimizer.param_groups]
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saving_takes = time.monotonic(), 0.0
         self._last_good: Path | None = None
         self._pending: deque[Pending] = deque()
         self._last_loss = 0.0
@@ -271,13 +271,15 @@ class Loop:
         every = self.settings.checkpoint_steps
         if every is not None and self.position.step % every == 0:
             return True
-        return time.monotonic() - self._saved_at >= self.settings.checkpoint_seconds
+        # Saving a large network takes long: no more than a twentieth of the time goes into it.
+        return time.monotonic() - self._saved_at >= max(self.settings.checkpoint_seconds, 20 * self._saving_takes)
 
     def save(self) -> None:
         """Write a checkpoint, where there is a folder for them."""
         self._read_losses()
         if self.checkpoints is None:
             return
+        began = time.monotonic()
         self._refuse_nonfinite()
         tensors, numbers = optimizers.state_of(self.optimizer)
         kept = {f"optimizer.{name}": value for name, value in tensors.items()}
@@ -292,6 +294,7 @@ class Loop:
         step, keep = self.position.step, {self.position.best_step}
         self._last_good = checkpoint.write(self.checkpoints, step, all_tensors(self.net), kept, state, keep)
         self._saved_at = time.monotonic()
+        self._saving_takes = self._saved_at - began
         self._tell("on_checkpoint", self._last_good)
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:

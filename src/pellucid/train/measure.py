@@ -76,11 +76,7 @@ class Measured:
     def from_json(cls, values: Mapping[str, Any]) -> Measured:
         """What ``to_json`` gave."""
         own = {name: values[name] for name in cls.__dataclass_fields__}
-        nan = {"precision", "recall", "f1"}
-        own["per_class"] = tuple(
-            OfClass(**{k: math.nan if k in nan and v is None else v for k, v in item.items()})
-            for item in own["per_class"]
-        )
+        own["per_class"] = tuple(_of_class(item) for item in own["per_class"])
         own["calibration"] = tuple(Bin(**item) for item in own["calibration"])
         own["mistakes"] = tuple(Mistake(**item) for item in own["mistakes"])
         own["confusion"] = tuple(tuple(row) for row in own["confusion"])
@@ -166,6 +162,11 @@ def wilson(right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     middle = (share + zz / 2) / (1 + zz)
     half = z / (1 + zz) * math.sqrt(share * (1 - share) / n + zz / (4 * n))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _of_class(values: Mapping[str, Any]) -> OfClass:
+    shares = {name: math.nan if values[name] is None else float(values[name]) for name in ("precision", "recall", "f1")}
+    return OfClass(name=str(values["name"]), support=int(values["support"]), **shares)
 
 
 def _per_class(confusion: NDArray[np.int64], classes: Sequence[str]) -> tuple[OfClass, ...]:

@@ -20,7 +20,7 @@ class TensorBoardListener(Quiet):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise UsageError("tensorboard is not installed", fits="pip install 'pellucid[tensorboard]'") from None
-        self._writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder / "tensorboard"))
 
     def on_step(self, step: Step) -> None:
         self._write("step/loss", step.loss, step.step)
@@ -31,7 +31,7 @@ class TensorBoardListener(Quiet):
             self._write(f"epoch/{name}", value, epoch.epoch)
 
     def on_end(self, reason: str) -> None:
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
     def _write(self, name: str, value: float, at: int) -> None:
-        self._writer.add_scalar(name, value, at)  # type: ignore[no-untyped-call]
+        self._writer.add_scalar(name, value, at)
