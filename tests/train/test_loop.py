@@ -207,3 +207,27 @@ def test_it_learns(data: Data) -> None:
     model.fit(data, epochs=8, progress=False)
     assert model.evaluate(*pictures(90, 8)).accuracy > 0.9
     assert model.classes == CLASSES
+
+
+def test_checkpoints_come_by_time_but_cost_no_more_than_a_twentieth(
+    without_validation: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pellucid.train import checkpoint, loop
+
+    clock, saved = [0.0], []
+    write = checkpoint.write
+
+    def slow(root: Path, step: int, *more: Any) -> Path:
+        clock[0] += 1.0
+        saved.append(step)
+        return write(root, step, *more)
+
+    class Ticks(Quiet):
+        def on_step(self, step: Step) -> None:
+            clock[0] += 4.0
+
+    monkeypatch.setattr(checkpoint, "write", slow)
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    model = Model(tiny()).compile(**{**PLAIN, "batch_size": 3}, checkpoint_seconds=12)
+    model.fit(without_validation, epochs=1, folder=tmp_path / "run", listeners=[Ticks()], progress=False)
+    assert saved == [3, 8, 13, 18, 20]  # after 12 s, then every 20 times the second that a checkpoint takes

@@ -189,3 +189,12 @@ def test_a_setting_that_does_not_fit_leaves_no_folder(tmp_path: Path, monkeypatc
     with pytest.raises(UsageError, match="there is no setting of lenet named 'activaton'; did you mean 'activation'"):
         start("fashion-mnist-small", Settings.parse({"net": "lenet", "net_settings": {"activaton": "relu"}}))
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_second_fit_resolves_for_its_own_data(data: Data) -> None:
+    model = Model(tiny()).compile(threads=1, channels_last=False)
+    few = Data.from_arrays(*pictures(9, 1), CLASSES)
+    model.fit(few, epochs=1, progress=False)
+    assert model.settings.batch_size == 9
+    model.fit(data, epochs=1, progress=False)
+    assert model.settings.batch_size == 16

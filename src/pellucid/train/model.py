@@ -63,6 +63,7 @@ class Model:
         self.optimizer: Optimizer | None = None
         self.loss: nn.Module | None = None
         self.history: History | None = None
+        self._asked: Settings | None = None
 
     @property
     def net(self) -> nn.Module:
@@ -105,7 +106,7 @@ class Model:
             named["optimizer"] = optimizer
         if isinstance(loss, str):
             named["loss"] = loss
-        self.settings = Settings.parse(named)
+        self.settings = self._asked = Settings.parse(named)
         return self
 
     def fit(
@@ -139,8 +140,8 @@ class Model:
         from pellucid.train.fitting import fit
 
         asked = {**settings, **({"epochs": epochs} if epochs is not None else {})}
-        if asked:
-            self.settings = self.settings.with_values(**asked)
+        self._asked = self._asked or self.settings  # each fit resolves what was asked, not what another data set chose
+        self.settings = self._asked.with_values(**asked)
         prepared = inputs.prepare(data, labels, self.settings)
         path = Path(folder) if folder is not None else None
         return fit(self, prepared, path, resume=resume, listeners=listeners, progress=progress)
