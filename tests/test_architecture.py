@@ -22,8 +22,8 @@ ARROWS: dict[str, set[str]] = {
     "draw": set(),
     "native": set(),
     "graph": {"ops"},
-    "train": {"data", "nets", "graph", "draw", "ops", "summarize"},
-    "cli": ROOMS | {"summarize", "doctor", "train"},
+    "train": {"data", "nets", "graph", "draw", "native", "ops", "summarize"},
+    "cli": ROOMS | {"doctor", "summary"},
 }
 LONGEST_FILE, LONGEST_FUNCTION = 600, 80
 
