@@ -5,7 +5,7 @@ from pellucid.nets.basic_cnn import basic_cnn
 from pellucid.nets.inception import inception, inception_small
 from pellucid.nets.lenet import lenet
 from pellucid.nets.mlp import mlp
-from pellucid.nets.registry import factory, make, names, signature
+from pellucid.nets.registry import factory, from_spec, make, names, signature
 from pellucid.nets.resnet import resnet18, resnet34, resnet50, resnet101
 from pellucid.nets.vgg import vgg11, vgg13, vgg16, vgg19
 from pellucid.nets.weights import freeze_all_but_head, head, load_weights
@@ -15,6 +15,7 @@ __all__ = [
     "basic_cnn",
     "factory",
     "freeze_all_but_head",
+    "from_spec",
     "head",
     "inception",
     "inception_small",

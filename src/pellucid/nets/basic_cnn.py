@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from pellucid.nets.parts import activation_layer, at_least, initialize, pair, pooling_layer
+from pellucid.errors import UsageError
+from pellucid.nets.parts import activation_layer, at_least, initialize, pair, pooling_layer, several
 
 
 def basic_cnn(
     classes: int = 10,
     in_channels: int = 3,
     image_size: int | tuple[int, int] = 32,
-    channels: Sequence[int] = (32, 64, 128),
+    channels: int | Sequence[int] = (32, 64, 128),
     convolutions: int = 1,
     activation: str = "relu",
     pool: str = "max",
@@ -23,8 +24,16 @@ def basic_cnn(
     """(N, C, H, W) -> (N, classes): a block for each number in ``channels``, then one dense layer.
 
     A block is ``convolutions`` times (3x3 convolution padded by 1, batch normalisation, activation), 2x2 pooling, and
-    dropout of whole numbers. Pictures above 64x64 are pooled to 4x4 before the dense layer, whatever their size.
+    dropout. Where more than 8x8 cells are left of a picture (above 71x71 with three blocks), they are averaged to 4x4
+    before the dense layer, which so has the same size whatever the picture's.
+
+    Raises:
+        ShapeError: where the poolings leave nothing of the picture.
+        UsageError: for a block without convolutions, or an activation or pooling that does not exist.
     """
+    channels = several("channels", channels)
+    if convolutions < 1:
+        raise UsageError(f"convolutions is {convolutions}: a block has at least one", fits="convolutions=1")
     at_least("basic_cnn", image_size, 2 ** len(channels))
     blocks: list[nn.Module] = []
     before = in_channels

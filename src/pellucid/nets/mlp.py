@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from pellucid.nets.parts import activation_layer, pair
+from pellucid.nets.parts import activation_layer, at_least, pair, several
 
 
 def mlp(
     classes: int = 10,
     in_channels: int = 1,
     image_size: int | tuple[int, int] = 28,
-    hidden: Sequence[int] = (256, 128),
+    hidden: int | Sequence[int] = (256, 128),
     activation: str = "relu",
     dropout: float = 0.0,
 ) -> nn.Sequential:
@@ -21,10 +21,11 @@ def mlp(
 
     Rosenblatt's perceptron with hidden layers, trained by back-propagation (Rumelhart, Hinton & Williams 1986).
     """
+    at_least("mlp", image_size, 1)
     height, width = pair(image_size)
     layers: list[nn.Module] = [nn.Flatten()]
     size = in_channels * height * width
-    for width_of_layer in hidden:
+    for width_of_layer in several("hidden", hidden):
         layers += [nn.Linear(size, width_of_layer), activation_layer(activation)]
         if dropout:
             layers.append(nn.Dropout(dropout))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
-from pellucid.errors import ShapeError, unknown
+from pellucid.errors import ShapeError, UsageError, unknown
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
@@ -23,6 +25,18 @@ def pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
+def several(name: str, sizes: int | Sequence[int]) -> tuple[int, ...]:
+    """The sizes of several layers as a tuple; one number is one layer.
+
+    Raises:
+        UsageError: where a size is not at least 1.
+    """
+    found = (sizes,) if isinstance(sizes, int) else tuple(sizes)
+    if not all(isinstance(size, int) and size >= 1 for size in found):
+        raise UsageError(f"{name} is {sizes}: a layer has at least one number", fits=f"{name}=[32, 64]")
+    return found
+
+
 def activation_layer(name: str) -> nn.Module:
     """The activation of this name. Raises UsageError for another."""
     if name not in ACTIVATIONS:
@@ -39,11 +53,11 @@ def pooling_layer(name: str, kernel: int, stride: int | None = None) -> nn.Modul
 
 
 def at_least(network: str, image_size: int | tuple[int, int], smallest: int) -> None:
-    """Raises ShapeError where a side of the picture is smaller than the network can halve it."""
+    """Raises ShapeError where a side of the picture is smaller than the network's strides and poolings can shrink."""
     height, width = pair(image_size)
     if min(height, width) < smallest:
         raise ShapeError(
-            f"{network} halves its pictures until nothing is left of {height} x {width}",
+            f"{network} shrinks its pictures until nothing is left of {height} x {width}",
             fits=f"image_size of at least {smallest}",
         )
 

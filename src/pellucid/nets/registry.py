@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -29,6 +30,7 @@ _FACTORIES: Mapping[str, Factory] = MappingProxyType(
     {
         "alexnet": alexnet,
         "basic_cnn": basic_cnn,
+        "googlenet": inception,
         "inception": inception,
         "inception_small": inception_small,
         "lenet": lenet,
@@ -70,7 +72,10 @@ def factory(name: str) -> Factory:
 
 def signature(name: str) -> Mapping[str, inspect.Parameter]:
     """The settings that a network understands, with their defaults."""
-    return inspect.signature(factory(name)).parameters
+    try:
+        return inspect.signature(factory(name)).parameters
+    except ValueError:  # a callable written in C
+        return MappingProxyType({})
 
 
 def make(name: str, **settings: Any) -> nn.Module:
@@ -92,22 +97,32 @@ def make(name: str, **settings: Any) -> nn.Module:
     for key in settings:
         if key not in known and not takes_any:
             raise unknown(f"setting of {name}", key, known)
+    for key in ("classes", "in_channels"):
+        value = settings.get(key, 1)
+        if not isinstance(value, int) or value < 1:
+            raise UsageError(f"{key} of {name} is {value!r}", fits="a whole number from 1 on")
     try:
         module = build(**settings)
     except PellucidError:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # the factory may be anyone's, and so may the error
         given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
-        raise UsageError(f"{name} cannot be made: {error}", settings=given) from error
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        message = f"{name} cannot be made: {type(error).__name__}: {error}"
+        raise UsageError(message, settings=given, where=f"{last.filename}:{last.lineno}") from error
     if not isinstance(module, nn.Module):
         raise UsageError(f"{name} returned a {type(module).__name__}, not a torch.nn.Module")
     return module
 
 
+def from_spec(spec: str, **settings: Any) -> nn.Module:
+    """Anyone's network, ``package.module:factory``; the current folder is on the path. Otherwise as ``make``."""
+    _parsed(spec)
+    return make(spec, **settings)
+
+
 def _imported(spec: str) -> Factory:
-    module_name, _, function = spec.partition(":")
-    if not module_name or not function:
-        raise UsageError(f"'{spec}' names no network", fits="package.module:factory, such as my_nets:tiny")
+    module_name, function = _parsed(spec)
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python my_script.py` would find it
     try:
@@ -116,9 +131,18 @@ def _imported(spec: str) -> Factory:
         fits = f"a file {module_name.replace('.', '/')}.py in this folder, or an installed package"
         raise UsageError(f"{spec}: there is no module '{error.name}'", fits=fits) from None
     except Exception as error:
-        raise UsageError(f"{spec}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        message = f"{spec}: importing {module_name} failed: {type(error).__name__}: {error}"
+        raise UsageError(message, where=f"{last.filename}:{last.lineno}") from error
     found = getattr(module, function, None)
     if not callable(found):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise unknown(f"function in {module_name}", function, public)
     return found  # type: ignore[no-any-return]
+
+
+def _parsed(spec: str) -> tuple[str, str]:
+    module, _, function = spec.partition(":")
+    if not function or not all(part.isidentifier() for part in module.split(".")):
+        raise UsageError(f"'{spec}' names no network", fits="package.module:factory, such as my_nets:tiny")
+    return module, function

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import unknown
-from pellucid.nets.parts import initialize, pair
+from pellucid.nets.parts import at_least, initialize, pair
 
 
 class BasicBlock(nn.Module):
@@ -104,6 +104,7 @@ def _resnet(
     image_size: int | tuple[int, int],
     stem: str,
 ) -> ResNet:
+    at_least("a residual network", image_size, 1)
     if stem not in ("auto", "imagenet", "small"):
         raise unknown("stem", stem, ("auto", "imagenet", "small"))
     if stem == "auto":

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from pellucid.errors import unknown
 from pellucid.nets.parts import at_least, initialize, pair
 
 # Table 1 of the paper: the convolutions between poolings, by their number of kernels.
@@ -40,8 +41,11 @@ def _vgg(
     image_size: int | tuple[int, int],
     batch_norm: bool,
     dropout: float,
+    top: str,
 ) -> VGG:
     at_least(f"vgg{depth}", image_size, 32)
+    if top not in ("auto", "imagenet", "small"):
+        raise unknown("top", top, ("auto", "imagenet", "small"))
     layers: list[nn.Module] = []
     before = in_channels
     for stage in _STAGES[depth]:
@@ -52,7 +56,7 @@ def _vgg(
             layers.append(nn.ReLU(inplace=True))
             before = after
         layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
-    small = max(pair(image_size)) < 128
+    small = max(pair(image_size)) < 128 if top == "auto" else top == "small"
     network = VGG(nn.Sequential(*layers), _classifier(classes, dropout, small), 1 if small else 7)
     initialize(network)
     for layer in network.classifier:
@@ -83,9 +87,14 @@ def vgg11(
     image_size: int | tuple[int, int] = 224,
     batch_norm: bool = False,
     dropout: float = 0.5,
+    top: str = "auto",
 ) -> VGG:
-    """Configuration A: 8 convolutions. 132,863,336 parameters for 1,000 classes at 224x224."""
-    return _vgg(11, classes, in_channels, image_size, batch_norm, dropout)
+    """Configuration A: 8 convolutions. 132,863,336 parameters for 1,000 classes.
+
+    ``top="imagenet"`` is the paper's three dense layers over 7x7 cells; ``"small"`` one dense layer over the averaged
+    cell; ``"auto"`` takes the small one below 128 pixels. Dropout stands between the three layers alone.
+    """
+    return _vgg(11, classes, in_channels, image_size, batch_norm, dropout, top)
 
 
 def vgg13(
@@ -94,9 +103,10 @@ def vgg13(
     image_size: int | tuple[int, int] = 224,
     batch_norm: bool = False,
     dropout: float = 0.5,
+    top: str = "auto",
 ) -> VGG:
-    """Configuration B: 10 convolutions. 133,047,848 parameters for 1,000 classes at 224x224."""
-    return _vgg(13, classes, in_channels, image_size, batch_norm, dropout)
+    """Configuration B: 10 convolutions. 133,047,848 parameters for 1,000 classes. ``top`` as in vgg11."""
+    return _vgg(13, classes, in_channels, image_size, batch_norm, dropout, top)
 
 
 def vgg16(
@@ -105,9 +115,10 @@ def vgg16(
     image_size: int | tuple[int, int] = 224,
     batch_norm: bool = False,
     dropout: float = 0.5,
+    top: str = "auto",
 ) -> VGG:
-    """Configuration D: 13 convolutions. 138,357,544 parameters for 1,000 classes at 224x224."""
-    return _vgg(16, classes, in_channels, image_size, batch_norm, dropout)
+    """Configuration D: 13 convolutions. 138,357,544 parameters for 1,000 classes. ``top`` as in vgg11."""
+    return _vgg(16, classes, in_channels, image_size, batch_norm, dropout, top)
 
 
 def vgg19(
@@ -116,6 +127,7 @@ def vgg19(
     image_size: int | tuple[int, int] = 224,
     batch_norm: bool = False,
     dropout: float = 0.5,
+    top: str = "auto",
 ) -> VGG:
-    """Configuration E: 16 convolutions. 143,667,240 parameters for 1,000 classes at 224x224."""
-    return _vgg(19, classes, in_channels, image_size, batch_norm, dropout)
+    """Configuration E: 16 convolutions. 143,667,240 parameters for 1,000 classes. ``top`` as in vgg11."""
+    return _vgg(19, classes, in_channels, image_size, batch_norm, dropout, top)
