@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.browser import Browser, find_chromium
 
 _SHARED = Path(os.environ.get("PELLUCID_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 _FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
@@ -25,3 +28,14 @@ def fashion_mnist() -> Path:
     if not _FASHION.is_dir():
         pytest.skip(f"no folder {_FASHION}: install Debian's package dataset-fashion-mnist")
     return _FASHION
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, started once: open pages in it, click, type, and see what they log and ask for (tests/browser.py)."""
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no chromium: install Debian's package chromium")
+    running = Browser(program)
+    yield running
+    running.close()
