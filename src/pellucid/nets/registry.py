@@ -72,8 +72,9 @@ def factory(name: str) -> Factory:
 
 def signature(name: str) -> Mapping[str, inspect.Parameter]:
     """The settings that a network understands, with their defaults."""
+    build = factory(name)
     try:
-        return inspect.signature(factory(name)).parameters
+        return inspect.signature(build).parameters
     except ValueError:  # a callable written in C
         return MappingProxyType({})
 
