@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import UsageError
+from pellucid.errors import UsageError, unknown
 
 
 def parse_size(text: str) -> tuple[int, ...]:
@@ -69,17 +69,21 @@ def read_settings(file: Path | None) -> dict[str, Any]:
     return {str(name): value for name, value in settings.items()}
 
 
-def place_settings(settings: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
-    """Sort settings into those of training (``known``) and those of the network (all others, or ``net.NAME``).
+def place_settings(settings: dict[str, Any], of_training: Iterable[str], of_net: Iterable[str]) -> dict[str, Any]:
+    """Sort settings into those of training and those of the network, which go under ``net_settings``.
 
-    The network's go under ``net_settings``, where the network's own signature checks their names.
+    A name that both have is training's; ``net.NAME`` is always the network's.
+
+    Raises:
+        UsageError: for a name that neither has, with the nearest.
     """
-    names = set(known)
+    training, net = set(of_training), set(of_net)
     placed: dict[str, Any] = {}
     for name, value in settings.items():
-        own = name.removeprefix("net.")
-        if name in names:
+        if name in training:
             placed[name] = value
+        elif name.removeprefix("net.") in net:
+            placed["net_settings"] = {**placed.get("net_settings", {}), name.removeprefix("net."): value}
         else:
-            placed.setdefault("net_settings", {})[own] = value
+            raise unknown("setting", name, training | net)
     return placed

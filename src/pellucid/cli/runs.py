@@ -56,8 +56,8 @@ def _print_table(heads: list[str], rows: list[list[Any]]) -> None:
     from rich.text import Text
 
     drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for name in heads:
-        drawn.add_column(name, overflow="fold")
+    for i, name in enumerate(heads):
+        drawn.add_column(name, overflow="fold", no_wrap=i == 0)
     for row in rows:
         drawn.add_row(*(Text("" if value is None else str(value)) for value in row))
     Console().print(drawn)

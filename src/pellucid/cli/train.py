@@ -71,8 +71,19 @@ def _start(where: str, run: Path | None, config: Path | None, pairs: list[str], 
     merged = {**read_settings(config), **parse_settings(pairs), **given}
     from pellucid.train import Settings, start
 
-    finished = start(where, Settings.parse(place_settings(merged, Settings.model_fields)), folder=run)
-    print(finished)
+    placed = place_settings(merged, Settings.model_fields, _settings_of_net(merged))
+    print(start(where, Settings.parse(placed), folder=run))
+
+
+def _settings_of_net(merged: dict[str, Any]) -> set[str]:
+    from inspect import Parameter
+
+    from pellucid import nets
+    from pellucid.train import Settings
+
+    known = nets.signature(str(merged.get("net", Settings.model_fields["net"].default)))
+    takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in known.values())
+    return {name.removeprefix("net.") for name in merged} if takes_any else set(known)
 
 
 def _resume(run: Path, where: str | None, given: dict[str, Any], pairs: list[str], config: Path | None) -> None:

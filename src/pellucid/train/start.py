@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from pellucid import nets
 from pellucid.data import Data, Split
 from pellucid.errors import UsageError
 from pellucid.train import runfolder
 from pellucid.train.checkpoint import replace_synced
+from pellucid.train.execution import device_of
 from pellucid.train.fitting import fit
 from pellucid.train.inputs import Prepared, load_for, origin_of
 from pellucid.train.listeners import History, Listener
@@ -54,10 +56,13 @@ def start(
     Raises:
         UsageError, DataError, ShapeError, DivergedError, CheckpointError: with one clear sentence each.
     """
+    device_of(settings.device)  # whatever does not fit is said before a folder is made
     data = load_for(str(where), settings)
     model = Model(settings.net, **settings.net_settings)
     model.settings = settings
-    model.build(data)  # before a folder is made: a setting that does not fit leaves nothing behind
+    net = model.build(data)
+    if settings.weights is not None:
+        nets.load_weights(net, settings.weights)
     made = runfolder.create(folder, settings.net)
     history = fit(
         model, Prepared(data, origin=origin_of(where)), made, resume=False, listeners=listeners, progress=True

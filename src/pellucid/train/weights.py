@@ -49,7 +49,9 @@ def read_model(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
     except FileNotFoundError as error:
         missing = Path(str(error.filename or folder / "model.safetensors"))
-        raise CheckpointError(f"there is no trained network in {folder}: no {missing.name}") from None
+        raise CheckpointError(
+            f"there is no trained network in {folder}: no {missing.name}", fits="a run folder, or one that save() wrote"
+        ) from None
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"the network in {folder} is damaged: {error}") from None
     if seal != _digest(tensors):
