@@ -1,9 +1,13 @@
-"""What a classifier's probabilities are worth: accuracy, confusion, precision and recall, calibration, mistakes."""
+"""What a classifier's probabilities are worth: accuracy, confusion, precision and recall, calibration, mistakes.
+
+Counted with NumPy from the finished probabilities, once: torchmetrics, which takes seconds to import and knows neither
+file names nor intervals, is what the tests compare with.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,6 +57,7 @@ class Measured:
 
     loss: mean of -log p(truth). confusion: counts [truth][predicted]. calibration_error: the expected calibration error
     (Guo et al. 2017, eq. 3) over 15 bins. interval: Wilson's 95% interval of the accuracy. top5: None up to 5 classes.
+    macro_*: means over the classes for which there is a value, each class counting the same.
     """
 
     n: int
@@ -60,6 +65,8 @@ class Measured:
     accuracy: float
     interval: tuple[float, float]
     top5: float | None
+    macro_precision: float
+    macro_recall: float
     macro_f1: float
     per_class: tuple[OfClass, ...]
     confusion: tuple[tuple[int, ...], ...]
@@ -75,13 +82,16 @@ class Measured:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Measured:
         """What ``to_json`` gave."""
-        own = {name: values[name] for name in cls.__dataclass_fields__}
+        own = {
+            name: values.get(name) if name.startswith("macro") else values[name] for name in cls.__dataclass_fields__
+        }
         own["per_class"] = tuple(_of_class(item) for item in own["per_class"])
         own["calibration"] = tuple(Bin(**item) for item in own["calibration"])
         own["mistakes"] = tuple(Mistake(**item) for item in own["mistakes"])
         own["confusion"] = tuple(tuple(row) for row in own["confusion"])
         own["interval"] = tuple(own["interval"])
-        own["macro_f1"] = math.nan if own["macro_f1"] is None else own["macro_f1"]
+        for name in ("macro_precision", "macro_recall", "macro_f1"):
+            own[name] = math.nan if own[name] is None else own[name]
         return cls(**own)
 
     def text(self) -> str:
@@ -99,7 +109,8 @@ class Measured:
         for item in self.per_class:
             values = f"{item.precision:9.4f}  {item.recall:6.4f}  {item.f1:6.4f}  {item.support:8,}"
             lines.append(f"{item.name:<{width}}  {values}")
-        return "\n".join(lines)
+        means = f"{self.macro_precision:9.4f}  {self.macro_recall:6.4f}  {self.macro_f1:6.4f}  {self.n:8,}"
+        return "\n".join([*lines, "", f"{'mean':<{width}}  {means}"])
 
 
 def measure(
@@ -120,15 +131,12 @@ def measure(
         most: how many of the most confident mistakes to keep.
 
     Raises:
-        ShapeError: where the sizes do not fit together.
-        TrainingError: where a probability is NaN.
+        ShapeError: where the sizes do not fit together, a label names no class, or rows are no probabilities.
+        TrainingError: where a probability is NaN or infinite.
     """
-    p = np.asarray(probabilities, np.float64)
+    p, labels = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
+    _check(p, labels, names, classes)
     n, k = p.shape
-    if len(labels) != n or len(names) != n or len(classes) != k or n == 0:
-        raise ShapeError(f"{n} x {k} probabilities, {len(labels)} labels, {len(names)} names, {len(classes)} classes")
-    if not np.isfinite(p).all():
-        raise TrainingError("the network's outputs are not finite", fits="train again with a lower learning rate")
     predicted = p.argmax(1)
     right = predicted == labels
     confidence = p[np.arange(n), predicted]
@@ -137,14 +145,15 @@ def measure(
     bins = _calibration(confidence, right)
     wrong = np.flatnonzero(~right)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
-    f1 = [item.f1 for item in per_class if not math.isnan(item.f1)]
     return Measured(
         n=n,
         loss=float(-np.log(np.maximum(p[np.arange(n), labels], 1e-300)).mean()),
         accuracy=float(right.mean()),
         interval=wilson(int(right.sum()), n),
         top5=_top(p, labels, 5) if k > 5 else None,
-        macro_f1=float(np.mean(f1)) if f1 else math.nan,
+        macro_precision=_mean(item.precision for item in per_class),
+        macro_recall=_mean(item.recall for item in per_class),
+        macro_f1=_mean(item.f1 for item in per_class),
         per_class=per_class,
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
         calibration=bins,
@@ -162,6 +171,39 @@ def wilson(right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     middle = (share + zz / 2) / (1 + zz)
     half = z / (1 + zz) * math.sqrt(share * (1 - share) / n + zz / (4 * n))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _check(p: NDArray[np.float64], labels: NDArray[np.int64], names: Sequence[str], classes: Sequence[str]) -> None:
+    shape = " x ".join(map(str, p.shape))
+    if p.ndim != 2 or p.shape != (len(names), len(classes)) or labels.shape != p.shape[:1] or p.size == 0:
+        raise ShapeError(
+            f"{shape} probabilities, {len(labels)} labels, {len(names)} names, {len(classes)} classes",
+            fits="N x K probabilities of N labels and N names in K classes, N at least 1",
+        )
+    wrong = np.flatnonzero((labels < 0) | (labels >= p.shape[1]))
+    if len(wrong):
+        raise ShapeError(
+            f"label {labels[wrong[0]]} of {names[wrong[0]]} names none of {p.shape[1]} classes",
+            fits=f"labels from 0 to {p.shape[1] - 1}",
+        )
+    bad = np.flatnonzero(~np.isfinite(p).all(1))
+    if len(bad):
+        raise TrainingError(
+            f"the network's outputs are not finite for {len(bad):,} of {len(p):,} pictures",
+            first=names[bad[0]],
+            fits="train again with a lower learning rate",
+        )
+    off = np.flatnonzero((np.abs(p.sum(1) - 1) > 0.01) | (p < 0).any(1))
+    if len(off):
+        raise ShapeError(
+            f"the outputs for {names[off[0]]} are no probabilities: they sum to {p[off[0]].sum():.4g}",
+            fits="what softmax gives: none negative, each row sums to 1",
+        )
+
+
+def _mean(values: Iterable[float]) -> float:
+    there = [value for value in values if not math.isnan(value)]
+    return float(np.mean(there)) if there else math.nan
 
 
 def _of_class(values: Mapping[str, Any]) -> OfClass:
@@ -188,7 +230,8 @@ def _per_class(confusion: NDArray[np.int64], classes: Sequence[str]) -> tuple[Of
 
 
 def _calibration(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bin, ...]:
-    index = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    # Guo's bins are open below and closed above, ((m - 1) / M, m / M]
+    index = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     bins = []
     for i in range(BINS):
         inside = index == i
