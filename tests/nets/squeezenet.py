@@ -1,7 +1,7 @@
 """SqueezeNet 1.1 as a user would write it, for ``--net tests.nets.squeezenet:squeezenet``.
 
-Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters" (2016), in the later version 1.1, with the
-names of the published weights. The head is a convolution.
+Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters" (2016), in the later version 1.1, with
+the names of the published weights. The head is a convolution.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ def prepared(file: Path) -> torch.Tensor:
     with Image.open(file) as picture:
         picture = picture.convert("RGB")
         scale = 256 / min(picture.size)
-        picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BILINEAR)
+        picture = picture.resize(
+            (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BILINEAR
+        )
         left, top = round((picture.width - 224) / 2), round((picture.height - 224) / 2)
         pixels = np.asarray(picture.crop((left, top, left + 224, top + 224)), np.float32) / 255
     standard = (pixels - np.array(MEAN, np.float32)) / np.array(DEVIATION, np.float32)

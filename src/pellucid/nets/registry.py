@@ -108,9 +108,8 @@ def make(name: str, **settings: Any) -> nn.Module:
         raise
     except Exception as error:  # the factory may be anyone's, and so may the error
         given = ", ".join(f"{key}={value!r}" for key, value in settings.items())
-        last = traceback.extract_tb(error.__traceback__)[-1]
         message = f"{name} cannot be made: {type(error).__name__}: {error}"
-        raise UsageError(message, settings=given, where=f"{last.filename}:{last.lineno}") from error
+        raise UsageError(message, settings=given, where=_line(error)) from error
     if not isinstance(module, nn.Module):
         raise UsageError(f"{name} returned a {type(module).__name__}, not a torch.nn.Module")
     return module
@@ -132,9 +131,8 @@ def _imported(spec: str) -> Factory:
         fits = f"a file {module_name.replace('.', '/')}.py in this folder, or an installed package"
         raise UsageError(f"{spec}: there is no module '{error.name}'", fits=fits) from None
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
         message = f"{spec}: importing {module_name} failed: {type(error).__name__}: {error}"
-        raise UsageError(message, where=f"{last.filename}:{last.lineno}") from error
+        raise UsageError(message, where=_line(error)) from error
     found = getattr(module, function, None)
     if not callable(found):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -147,3 +145,11 @@ def _parsed(spec: str) -> tuple[str, str]:
     if not function or not all(part.isidentifier() for part in module.split(".")):
         raise UsageError(f"'{spec}' names no network", fits="package.module:factory, such as my_nets:tiny")
     return module, function
+
+
+def _line(error: Exception) -> str:
+    """The last line of the user's own code on the way to an error: not that of an installed package."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not any(mark in frame.filename for mark in ("site-packages", "<frozen"))]
+    last = (own or frames)[-1]
+    return f"{last.filename}:{last.lineno}"
