@@ -68,6 +68,8 @@ def test_names_are_those_of_the_issue() -> None:
 def test_a_wrong_name_or_setting_says_the_nearest() -> None:
     with pytest.raises(UsageError, match="no network named 'resnet81'; did you mean 'resnet18'"):
         nets.make("resnet81")
+    with pytest.raises(UsageError, match="no network named 'resnet81'; did you mean 'resnet18'"):
+        nets.signature("resnet81")
     with pytest.raises(UsageError, match="no setting of lenet named 'activasion'; did you mean 'activation'"):
         nets.make("lenet", activasion="relu")
     with pytest.raises(UsageError, match="no setting of vgg11 named 'stem'"):

@@ -31,7 +31,8 @@ bool Has(uint32_t word, int bit) { return (word >> bit) & 1; }
 
 uint64_t pellucid_cpu_features() {
   uint64_t found = 0;
-  const Registers one = Cpuid(1, 0), seven = Cpuid(7, 0), seven_one = Cpuid(7, 1);
+  const Registers one = Cpuid(1, 0), seven = Cpuid(7, 0);
+  const Registers seven_one = seven.a >= 1 ? Cpuid(7, 1) : Registers{};  // leaf 7 says in a how many parts it has
   if (Has(one.c, 20)) found |= kPellucidSse42;
   if (!Has(one.c, 27)) return found;  // the system does not use XSAVE
   const uint64_t saved = SavedRegisters();
