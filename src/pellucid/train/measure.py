@@ -82,16 +82,14 @@ class Measured:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Measured:
         """What ``to_json`` gave."""
-        own = {
-            name: values.get(name) if name.startswith("macro") else values[name] for name in cls.__dataclass_fields__
-        }
+        own: dict[str, Any] = {name: values[name] for name in cls.__dataclass_fields__ if not name.startswith("macro")}
         own["per_class"] = tuple(_of_class(item) for item in own["per_class"])
         own["calibration"] = tuple(Bin(**item) for item in own["calibration"])
         own["mistakes"] = tuple(Mistake(**item) for item in own["mistakes"])
         own["confusion"] = tuple(tuple(row) for row in own["confusion"])
         own["interval"] = tuple(own["interval"])
         for name in ("macro_precision", "macro_recall", "macro_f1"):
-            own[name] = math.nan if own[name] is None else own[name]
+            own[name] = math.nan if values.get(name) is None else float(values[name])
         return cls(**own)
 
     def text(self) -> str:

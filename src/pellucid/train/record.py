@@ -14,7 +14,10 @@ from pellucid.train.runfolder import is_locked, read_config, read_environment
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run. ``state`` is finished, stopped early, running, interrupted, or began (before its first epoch)."""
+    """One run.
+
+    ``state`` is finished, stopped early, running, interrupted, began (nothing is logged yet), or failed with the error.
+    """
 
     name: str
     folder: str
@@ -31,16 +34,23 @@ class RunRecord:
     @property
     def seconds(self) -> float:
         """Time in epochs that are done."""
-        return float(sum(epoch.get("seconds", 0.0) for epoch in self.epochs))
+        return float(sum(epoch.get("seconds") or 0.0 for epoch in self.epochs))
 
     @property
     def accuracy(self) -> float | None:
         """Measured at the end, else after the last epoch."""
         if self.measured is not None:
             return self.measured.accuracy
-        last = self.epochs[-1] if self.epochs else {}
-        value = last.get("validation_accuracy", last.get("test_accuracy"))
+        value = self.epochs[-1].get(f"{self.measured_on}_accuracy") if self.epochs else None
         return float(value) if value is not None else None
+
+    @property
+    def measured_on(self) -> str | None:
+        """The split of which ``accuracy`` is."""
+        if self.measured is not None:
+            return self.split
+        last = self.epochs[-1] if self.epochs else {}
+        return next((name for name in ("validation", "test") if f"{name}_accuracy" in last), None)
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -58,7 +68,7 @@ def read_run(folder: Path) -> RunRecord:
         state=_state(folder, log),
         data=str(config.get("data", "")),
         settings=dict(config["settings"]),
-        classes=tuple(map(str, config.get("classes", ()))),
+        classes=tuple(map(str, config.get("classes") or ())),
         environment=read_environment(folder),
         epochs=tuple(record for record in log if record.get("kind") == "epoch"),
         steps=tuple(record for record in log if record.get("kind") == "step"),
@@ -78,7 +88,7 @@ def _metrics(folder: Path) -> tuple[str, Measured | None]:
 def _state(folder: Path, log: list[dict[str, Any]]) -> str:
     last = log[-1] if log else {}
     if last.get("kind") == "end":
-        reason = str(last["reason"])
+        reason = str(last.get("reason", "finished"))
         return "interrupted" if reason.startswith("interrupted") else reason
     if is_locked(folder):
         return "running"

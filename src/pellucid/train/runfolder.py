@@ -94,7 +94,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise CheckpointError(f"{folder / 'config.yaml'} cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(config, dict) or "settings" not in config:
+    if not isinstance(config, dict) or not isinstance(config.get("settings"), dict):
         raise CheckpointError(f"{folder / 'config.yaml'} is not the configuration of a run")
     return config
 

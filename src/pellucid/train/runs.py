@@ -60,7 +60,7 @@ def as_rows(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
             "epochs": f"{len(run.epochs)}/{run.settings.get('epochs')}",
             "state": run.state,
             "accuracy": None if run.accuracy is None or math.isnan(run.accuracy) else round(run.accuracy, 4),
-            "on": run.split or ("validation" if run.epochs and "validation_accuracy" in run.epochs[-1] else "test"),
+            "on": run.measured_on,
             "minutes": round(run.seconds / 60, 1),
         }
         for run in runs

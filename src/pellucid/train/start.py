@@ -14,7 +14,7 @@ from torch import nn
 from pellucid import nets
 from pellucid.data import Data, Split
 from pellucid.errors import UsageError
-from pellucid.train import runfolder
+from pellucid.train import runfolder, tensorboard
 from pellucid.train.checkpoint import replace_synced
 from pellucid.train.execution import device_of
 from pellucid.train.fitting import fit
@@ -57,6 +57,8 @@ def start(
         UsageError, DataError, ShapeError, DivergedError, CheckpointError: with one clear sentence each.
     """
     device_of(settings.device)  # whatever does not fit is said before a folder is made
+    if settings.tensorboard:
+        tensorboard.require()
     data = load_for(str(where), settings)
     model = Model(settings.net, **settings.net_settings)
     model.settings = settings
@@ -114,6 +116,9 @@ def finish(model: Model, data: Data, folder: Path, history: History) -> Finished
         record = {"split": split_name, **measured.to_json()}
         replace_synced(folder / "metrics.json", json.dumps(record, indent=1, ensure_ascii=False).encode())
     _write_report(folder, split, measured)
+    if model.settings.tensorboard and measured is not None:
+        epochs = read_run(folder).epochs  # history has those of this process alone
+        tensorboard.add_measured(folder, split_name, measured, epochs[-1]["step"] if epochs else 0)
     return Finished(folder, history.reason, split_name, measured)
 
 
