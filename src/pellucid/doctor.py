@@ -15,6 +15,10 @@ from pellucid.data import cache_folder
 from pellucid.data.named import EMBEDDED, NAMES, find
 from pellucid.errors import DataError
 
+_LITTLE = 1.0  # GiB
+_ELSEWHERE = {"runs": "name another folder with --run", "cache": "name another folder in XDG_CACHE_HOME"}
+_NEEDS = {"runs": "checkpoints", "cache": "downloads and decoded pictures"}
+
 
 @dataclass(frozen=True)
 class Line:
@@ -49,15 +53,16 @@ class Diagnosis:
 
 def diagnose() -> Diagnosis:
     """Look at this machine. PyTorch is asked for its version, not imported."""
+    system = f"{platform.system()} {platform.machine()}"
     return Diagnosis((
-        Line("pellucid", "ok", f"{__version__}, Python {platform.python_version()}, {platform.system()}"),
+        Line("pellucid", "ok", f"{__version__}, Python {platform.python_version()}, {system}"),
         _package("torch", "nothing can be trained: pip install torch"),
         *_native(),
         _package("simplejpeg", "JPEG files are decoded by Pillow, two to three times slower: pip install simplejpeg"),
         _package("tensorboard", "--tensorboard cannot be asked for: pip install 'pellucid[tensorboard]'"),
-        Line("processor", "ok", f"{os.cpu_count()} cores"),
+        _processor(),
         _cuda(),
-        _room("runs", Path.cwd()),
+        _room("runs", Path.cwd() / "runs"),
         _room("cache", cache_folder()),
         *_sets(),
     ))  # fmt: skip
@@ -87,21 +92,39 @@ def _native() -> list[Line]:
     ]
 
 
+def _processor() -> Line:
+    """The cores that this process may use, and the threads that PyTorch will start where nothing else is asked for."""
+    there = os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
+    found = f"{usable} cores" if usable == there else f"{usable} of {there} cores"
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) < usable:
+        costs = f"OMP_NUM_THREADS={asked} keeps PyTorch to that many threads: unset it, or use --threads {usable}"
+        return Line("processor", "warning", found, costs)
+    return Line("processor", "ok", found)
+
+
 def _cuda() -> Line:
-    if shutil.which("nvidia-smi"):
-        return Line("CUDA", "ok", "an NVIDIA driver is installed; training uses it where PyTorch has CUDA")
-    return Line("CUDA", "ok", "no NVIDIA driver: training runs on the processor")
+    if not shutil.which("nvidia-smi"):
+        return Line("CUDA", "ok", "no NVIDIA driver: training runs on the processor")
+    if _package("torch", "").found.endswith("+cpu"):
+        costs = "training leaves the graphics card idle: install the build of PyTorch for CUDA (pytorch.org)"
+        return Line("CUDA", "warning", "an NVIDIA driver, but a PyTorch built without CUDA", costs)
+    return Line("CUDA", "ok", "an NVIDIA driver is installed; training uses it where PyTorch has CUDA")
 
 
 def _room(what: str, folder: Path) -> Line:
+    """Whether the folder, or the first that exists above it, can be written and has room."""
     there = folder
-    while not there.exists():
+    while not os.path.lexists(there) and there != there.parent:
         there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "cannot be written" if there.is_dir() else f"cannot be made: {there} is no folder"
+        return Line(what, "warning", f"{folder} {reason}", _ELSEWHERE[what])
     free = shutil.disk_usage(there).free / 2**30
-    if not os.access(there, os.W_OK):
-        return Line(what, "warning", f"{folder} cannot be written", "choose another with --run, or XDG_CACHE_HOME")
-    state = "ok" if free > 1 else "warning"
-    return Line(what, state, f"{folder}, {free:.1f} GiB free", "" if free > 1 else "checkpoints need room: free some")
+    if free < _LITTLE:
+        return Line(what, "warning", f"{folder}, {free:.1f} GiB free", f"{_NEEDS[what]} need room: free some")
+    return Line(what, "ok", f"{folder}, {free:.1f} GiB free")
 
 
 def _sets() -> list[Line]:
@@ -110,7 +133,10 @@ def _sets() -> list[Line]:
         try:
             place = find(name)
         except DataError:
-            lines.append(Line(name, "ok", "not on this machine", f"pellucid fetch {name}"))
+            lines.append(
+                Line(name, "missing", "not on this machine", f"needed only to train on it: pellucid fetch {name}")
+            )
             continue
-        lines.append(Line(name, "ok", "embedded" if place.path == EMBEDDED else str(place.path), *place.notes))
+        found = "embedded" if place.path == EMBEDDED else str(place.path)
+        lines.append(Line(name, "ok", found, "; ".join(place.notes)))
     return lines
