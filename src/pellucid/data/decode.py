@@ -5,9 +5,12 @@ The rules, for every format alike:
 - The picture is upright: the EXIF orientation is applied.
 - Of an animated file the first frame is taken.
 - Transparent pixels are laid over white. Palettes are looked up; CMYK and the like are converted by Pillow.
-- 16-bit grey is scaled to 8 bits by its high byte; 32-bit whole numbers and floats by their own range.
-- A picture of more than ``max_pixels`` is refused from its header, before anything is decoded.
+- 16-bit grey is scaled to 8 bits by its high byte. 32-bit whole numbers up to 255 stay, up to 65535 give their high
+  byte; floats of 0..1 are times 255, up to 255 they stay; any other range is stretched over 0..255.
+- A picture of more than ``max_pixels`` is refused from its header, before anything is decoded; so is a JPEG of more
+  than ``MOST_SCANS`` scans, each of which costs as much time as the whole picture.
 - A truncated file is refused; nothing is ever filled in.
+- JPEG pixels are the same with simplejpeg and without: both are libjpeg-turbo, asked for the same arithmetic.
 - The format is known by its first bytes, whatever the name says, and must be one of ``FORMATS``.
 """
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 MAX_PIXELS = 50_000_000
+MOST_SCANS = 500  # of a progressive JPEG; libjpeg-turbo's own tools stop there
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "TGA", "ICO", "JPEG2000", "PCX", "QOI", "AVIF")
 _UPRIGHT = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
             7: "TRANSVERSE", 8: "ROTATE_90"}  # fmt: skip
@@ -54,21 +58,25 @@ def decode(
         DecodeError: with the reason, for whatever is no picture, is damaged, or is beyond the budget.
     """
     picture = _open(encoded, name, max_pixels)
-    if picture.format == "JPEG":
-        pixels = _decode_jpeg(encoded, picture, channels, fit)
+    if picture.format in ("JPEG", "MPO"):
+        size = _scaled(picture, fit)
+        pixels = _decode_jpeg(encoded, picture, channels, size)
         if pixels is not None:
             return pixels
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if fit is not None and picture.format == "JPEG":
-                picture.draft(None, (fit[1], fit[0]))
+            if picture.format in ("JPEG", "MPO"):
+                picture.draft(None, size)
             picture.load()
+            _refuse_size(name, picture.size, max_pixels)  # an icon's header need not tell the truth
             upright = _upright(picture)
             mode = _mode(picture, channels)
             return np.ascontiguousarray(_convert(upright, mode))
+    except DecodeError:
+        raise
     except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
-        raise _refused(name, error) from None
+        raise _refused(name, encoded, error) from None
 
 
 def _open(encoded: bytes, name: str, max_pixels: int) -> Picture:
@@ -76,30 +84,76 @@ def _open(encoded: bytes, name: str, max_pixels: int) -> Picture:
 
     if not encoded:
         raise DecodeError(f"{name or 'the picture'} is empty")
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":  # libwebp takes memory for the canvas when it opens a file
+        _refuse_size(name, _webp_canvas(encoded), max_pixels)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes below our own limit, and of odd metadata
             picture = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except Exception as error:
-        raise _refused(name, error) from None
-    width, height = picture.size
+        raise _refused(name, encoded, error) from None
+    _refuse_size(name, picture.size, max_pixels)
+    # In a JPEG's data a byte FF is followed by 00, so FF DA is the head of a scan (or stands in a thumbnail).
+    if picture.format in ("JPEG", "MPO") and (scans := encoded.count(b"\xff\xda")) > MOST_SCANS:
+        raise DecodeError(f"{name or 'the picture'} has {scans} scans, more than the limit of {MOST_SCANS}")
+    return picture
+
+
+def _refuse_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
     if width * height > max_pixels:
         raise DecodeError(
             f"{name or 'the picture'} has {width} x {height} pixels, more than the limit of {max_pixels}",
             fits="a smaller picture, or a higher limit",
         )
-    return picture
 
 
-def _refused(name: str, error: Exception) -> DecodeError:
+def _webp_canvas(encoded: bytes) -> tuple[int, int]:
+    """(width, height) of an extended WebP file's canvas; (0, 0) where the file is plain or shorter.
+
+    Only the extended form can announce a canvas that its pictures do not pay for (RFC 9649, section 2.7).
+    """
+    if encoded[12:16] != b"VP8X" or len(encoded) < 30:
+        return 0, 0
+    return 1 + int.from_bytes(encoded[24:27], "little"), 1 + int.from_bytes(encoded[27:30], "little")
+
+
+def _refused(name: str, encoded: bytes, error: Exception) -> DecodeError:
     reason = str(error) or type(error).__name__
     if "cannot identify" in reason:
-        reason = "it is no picture of a known format"
+        known = _format(encoded)
+        reason = f"it is a {known}, a format that is not read" if known else "it is no picture of a known format"
+    if isinstance(error, MemoryError):
+        reason = "there is not enough memory"
     return DecodeError(f"{name or 'the picture'} cannot be decoded: {reason}")
 
 
+def _format(encoded: bytes) -> str:
+    """The format outside ``FORMATS`` that the first bytes announce, or nothing. No decoder is started."""
+    from PIL import Image
+
+    Image.init()
+    for name, (_, accepts) in Image.OPEN.items():
+        try:
+            if name not in FORMATS and accepts is not None and accepts(encoded[:16]) is True:
+                return name
+        except Exception:  # too few bytes to tell
+            continue
+    return ""
+
+
+def _scaled(picture: Picture, fit: tuple[int, int] | None) -> tuple[int, int]:
+    """(width, height) at which to decode a JPEG: a half, a quarter or an eighth where that still covers ``fit``."""
+    width, height = picture.size
+    if fit is None:
+        return width, height
+    least_w, least_h = fit if _orientation(picture) >= 5 else fit[::-1]
+    by = next((by for by in (8, 4, 2) if width >= by * least_w and height >= by * least_h), 1)
+    return -(-width // by), -(-height // by)
+
+
 def _decode_jpeg(
-    encoded: bytes, picture: Picture, channels: int | None, fit: tuple[int, int] | None
+    encoded: bytes, picture: Picture, channels: int | None, size: tuple[int, int]
 ) -> NDArray[np.uint8] | None:
     """By simplejpeg where it is installed and the file is plain; None sends the file to Pillow."""
     if picture.mode not in ("L", "RGB") or picture.info.get("progressive") or len(encoded) < 4:
@@ -112,13 +166,15 @@ def _decode_jpeg(
     if wanted == "L" and picture.mode == "RGB":
         return None  # luma by Pillow's rounding, so that pixels do not depend on what is installed
     orientation = _orientation(picture)
-    height, width = (fit or (0, 0))[::-1] if orientation >= 5 else (fit or (0, 0))
+    width, height = size
     try:
         pixels = simplejpeg.decode_jpeg(
             encoded, "GRAY" if wanted == "L" else "RGB", min_height=height, min_width=width, min_factor=1
         )
     except (ValueError, RuntimeError):
         return None  # Pillow says what is wrong, in its words
+    if pixels.shape[:2] != (height, width):
+        return None
     return np.ascontiguousarray(turn(pixels, orientation))
 
 
@@ -175,8 +231,10 @@ def _eight_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
         return (values.astype(np.uint16) >> 8).astype(np.uint8)
     finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(finite.min()), float(finite.max())
+    if mode == "F" and low >= 0 and 0 < high <= 1:
+        return np.rint(finite * 255.0).astype(np.uint8)
     if low >= 0 and high <= 255:
         return finite.astype(np.uint8)
     if low >= 0 and high <= 65535:
         return (finite.astype(np.int64) >> 8).astype(np.uint8)
-    return ((finite - low) * (255.0 / (high - low))).astype(np.uint8)
+    return ((finite - low) * (255.0 / max(high - low, np.finfo(np.float64).tiny))).astype(np.uint8)
