@@ -72,7 +72,6 @@ def as_found(module: nn.Module, training: bool | None = None) -> Iterator[None]:
     """The module in a mode, and put back as it was, whatever happens: modes, buffers, gradients, random numbers."""
     modes = {part: part.training for part in module.modules()}
     buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
-    versions = [buffer._version for buffer in module.buffers()]
     gradients = [(parameter, parameter.grad) for parameter in module.parameters()]
     random = torch.get_rng_state()
     try:
@@ -82,8 +81,8 @@ def as_found(module: nn.Module, training: bool | None = None) -> Iterator[None]:
     finally:
         for part, mode in modes.items():
             part.training = mode
-        for (buffer, kept), version in zip(buffers, versions, strict=True):
-            if buffer._version != version:
+        for buffer, kept in buffers:
+            if not torch.equal(buffer, kept):
                 with torch.no_grad():
                     buffer.copy_(kept)
         for parameter, gradient in gradients:
@@ -149,8 +148,9 @@ class _Converter:
             elif fx.op == "call_function":
                 calls.append(self._call(fx))
             elif fx.op == "output":
-                wanted = set(self.program.graph_signature.user_outputs)
-                outputs = tuple(arg.name for arg in fx.args[0] if arg is not None and arg.name in wanted)
+                kinds = [spec.kind.name for spec in self.program.graph_signature.output_specs]
+                pairs = zip(fx.args[0], kinds, strict=True)
+                outputs = tuple(arg.name for arg, kind in pairs if kind == "USER_OUTPUT" and arg is not None)
         nodes, renamed = name_nodes(calls, outputs)
         return Graph(
             nodes=nodes,

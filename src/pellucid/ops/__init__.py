@@ -6,7 +6,7 @@ from pellucid.ops.base import Arguments, Op, Opaque, Shape, TensorShape
 from pellucid.ops.convolution import Convolution, TransposedConvolution
 from pellucid.ops.dense import Attention, Embedding, Linear, MatrixProduct
 from pellucid.ops.field import Axis, Reach, Window
-from pellucid.ops.layout import Bookkeeping, Expand, Pad, Permute, Pick, Reshape, Slice, Stack, Upsample
+from pellucid.ops.layout import Bookkeeping, Expand, Pad, Permute, Pick, PixelShuffle, Reshape, Slice, Stack, Upsample
 from pellucid.ops.normalisation import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from pellucid.ops.pooling import AdaptivePooling, AveragePooling, MaxPooling, Pooling, Reduction
 from pellucid.ops.registry import op_for, targets
@@ -37,6 +37,7 @@ __all__ = [
     "Pad",
     "Permute",
     "Pick",
+    "PixelShuffle",
     "Pooling",
     "Reach",
     "Reduction",

@@ -290,6 +290,39 @@ class Upsample(Op):
 
 
 @dataclass(frozen=True)
+class PixelShuffle(Op):
+    """Channels spread over space: (N, C r r, H, W) -> (N, C, r H, r W) (Shi et al. 2016, eq. 4)."""
+
+    targets: ClassVar[tuple[str, ...]] = ("aten.pixel_shuffle.default",)
+    kind: ClassVar[str] = "shape"
+    factor: int = 1
+
+    @classmethod
+    def read(cls, call: str, arguments: Arguments) -> Self:
+        return cls(int(arguments["upscale_factor"]))
+
+    @property
+    def name(self) -> str:
+        return "pixel_shuffle"
+
+    def describe(self) -> str:
+        return f"Pixel shuffle by {self.factor}"
+
+    def shape(self, arguments: Arguments) -> Shape:
+        *lead, channels, height, width = first_shape(arguments)
+        r = self.factor
+        return (*lead, channels // r**2, height * r, width * r)
+
+    def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
+        reach = reaches[0]
+        for dim in (len(out) - 2, len(out) - 1):
+            reach = _read_from(
+                reach, dim, Fraction(1, self.factor), Fraction(1 - self.factor, self.factor), Fraction(0)
+            )
+        return reach
+
+
+@dataclass(frozen=True)
 class Expand(Op):
     """A dimension of 1 repeated without copying."""
 
@@ -344,6 +377,9 @@ class Bookkeeping(Op):
         "aten.arange.start",
         "aten.arange.start_step",
         "aten.full.default",
+        "aten.rand.default",
+        "aten.randn.default",
+        "aten.bernoulli.p",
         "aten.zeros.default",
         "aten.ones.default",
         "aten.scalar_tensor.default",

@@ -1,0 +1,51 @@
+"""Networks of the transformers library, random weights: captured whole, and run as they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import transformers as tf
+from torch import nn
+
+from pellucid import capture
+
+SIZE = (3, 64, 64)
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "ResNet": lambda: tf.ResNetForImageClassification(
+        tf.ResNetConfig(embedding_size=8, hidden_sizes=[16, 32], depths=[2, 1])
+    ),
+    "MobileNetV2": lambda: tf.MobileNetV2ForImageClassification(tf.MobileNetV2Config(depth_multiplier=0.35)),
+    "ConvNeXt": lambda: tf.ConvNextForImageClassification(
+        tf.ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 2, 1], drop_path_rate=0.1)
+    ),
+    "EfficientNet": lambda: tf.EfficientNetForImageClassification(
+        tf.EfficientNetConfig(width_coefficient=0.5, depth_coefficient=0.3, hidden_dim=640)
+    ),
+    "RegNet": lambda: tf.RegNetForImageClassification(
+        tf.RegNetConfig(embedding_size=8, hidden_sizes=[8, 16, 16, 16], depths=[1, 1, 1, 1], groups_width=8)
+    ),
+    "ViT": lambda: tf.ViTForImageClassification(
+        tf.ViTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=64)
+    ),
+}
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", NETS)
+def test_captured_whole_and_equal(name: str, training: bool) -> None:
+    torch.manual_seed(0)
+    module = NETS[name]().train(training)
+    graph = capture(module, SIZE)
+    assert not graph.specialized
+    assert [node.target for node in graph.opaque] == []
+    account = graph.account(2)
+    assert account.status == "complete"
+    assert account.parameters == sum(parameter.numel() for parameter in module.parameters())
+    x = torch.randn(2, *SIZE)
+    torch.manual_seed(1)
+    result = graph.run(x)
+    torch.manual_seed(1)
+    wanted = module(x).logits
+    torch.testing.assert_close(result[0] if isinstance(result, tuple) else result, wanted, rtol=0, atol=0)
