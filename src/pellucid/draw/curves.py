@@ -23,8 +23,8 @@ class Series:
     y: tuple[float, ...]
 
 
-def curves(title: str, unit: str, series: Sequence[Series]) -> str:
-    """One chart. Non-finite values are left out; without any value there is a sentence instead."""
+def curves(title: str, unit: str, series: Sequence[Series], *, over: str = "epoch") -> str:
+    """One chart over epochs or steps. Non-finite values are left out; without any value there is a sentence instead."""
     kept = [_finite(one) for one in series]
     kept = [one for one in kept if one.x]
     if not kept:
@@ -40,7 +40,7 @@ def curves(title: str, unit: str, series: Sequence[Series]) -> str:
     def py(y: float) -> float:
         return HEIGHT - _BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - _TOP - _BOTTOM)
 
-    parts = [_grid(ticks, py), _x_axis(x_low, x_high, px)]
+    parts = [_grid(ticks, py), _x_axis(x_low, x_high, px, over)]
     for i, one in enumerate(kept):
         color = f"var({_COLORS[i % len(_COLORS)]})"
         dashes = ' stroke-dasharray="6 4"' if i >= len(_COLORS) else ""
@@ -49,7 +49,7 @@ def curves(title: str, unit: str, series: Sequence[Series]) -> str:
         dots = zip(one.x, one.y, strict=True) if len(one.x) <= 60 else ()
         parts += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="2.5" fill="{color}"/>' for x, y in dots]
     data = json.dumps([{"name": one.name, "x": one.x, "y": one.y} for one in kept]).replace("<", "\\u003c")
-    scale = json.dumps([x_low, x_high, _LEFT, WIDTH - _RIGHT])
+    scale = json.dumps([x_low, x_high, _LEFT, WIDTH - _RIGHT, over])
     label = f"{title}: " + "; ".join(f"{one.name} ends at {one.y[-1]:.4g}" for one in kept)
     return (
         f'<figure class="chart"><figcaption><b>{text(title)}</b> <span class="soft">{text(unit)}</span> {_legend(kept)}'
@@ -67,8 +67,8 @@ for(const chart of document.querySelectorAll('figure.chart')){
  const xs=[...new Set(series.flatMap(s=>s.x))].sort((a,b)=>a-b);let at=xs.length-1;
  const show=()=>{const x=xs[at],px=scale[2]+(x-scale[0])/(scale[1]-scale[0])*(scale[3]-scale[2]);
   line.setAttribute('x1',px);line.setAttribute('x2',px);line.setAttribute('visibility','visible');
-  read.textContent=x+': '+series.map(s=>{const i=s.x.indexOf(x);return i<0?'':s.name+' '+Number(s.y[i].toPrecision(4))})
-   .filter(Boolean).join(', ')};
+  const said=series.map(s=>{const i=s.x.indexOf(x);return i<0?'':s.name+' '+Number(s.y[i].toPrecision(4))});
+  read.textContent=scale[4]+' '+x+': '+said.filter(Boolean).join(', ')};
  svg.addEventListener('pointermove',e=>{const box=svg.getBoundingClientRect();
   const vx=(e.clientX-box.left)/box.width*svg.viewBox.baseVal.width;
   const x=scale[0]+(vx-scale[2])/(scale[3]-scale[2])*(scale[1]-scale[0]);
@@ -108,10 +108,10 @@ def _grid(ticks: list[float], py: Callable[[float], float]) -> str:
     )
 
 
-def _x_axis(low: float, high: float, px: Callable[[float], float]) -> str:
+def _x_axis(low: float, high: float, px: Callable[[float], float], over: str) -> str:
     whole = [t for t in nice_ticks(low, high) if low <= t <= high and t == int(t)]
-    marks = "".join(f'<text x="{px(t):.1f}" y="{HEIGHT - 14}" text-anchor="middle">{int(t)}</text>' for t in whole)
-    return f'{marks}<text x="{WIDTH - _RIGHT}" y="{HEIGHT}" text-anchor="end">epoch</text>'
+    marks = "".join(f'<text x="{px(t):.1f}" y="{HEIGHT - 18}" text-anchor="middle">{int(t):,}</text>' for t in whole)
+    return f'{marks}<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{text(over)}</text>'
 
 
 def _legend(series: Sequence[Series]) -> str:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.draw import figures
+from pellucid.draw import confusion, figures
+from pellucid.draw.calibration import reliability
 from pellucid.draw.curves import SCRIPT, Series, curves
-from pellucid.draw.page import SORT, cards, page, table, text
+from pellucid.draw.page import SORT, Share, cards, facts, page, table, text
 
 if TYPE_CHECKING:
     from pellucid.train.measure import Measured
     from pellucid.train.record import RunRecord
 
 Pictures = Mapping[int, NDArray[np.uint8]]
-_MOST_CELLS = 30  # classes up to which the confusion matrix is shown whole
 
 
 def write_report(folder: Path, record: RunRecord, pictures: Pictures) -> Path:
@@ -33,7 +36,8 @@ def write_report(folder: Path, record: RunRecord, pictures: Pictures) -> Path:
     """
     figures.save_curves(folder / "curves.png", record.epochs)
     if record.measured is not None:
-        figures.save_confusion(folder / "confusion.png", record.measured.confusion, record.classes)
+        names = [item.name for item in record.measured.per_class]
+        figures.save_confusion(folder / "confusion.png", record.measured.confusion, names)
         figures.save_mistakes(folder / "mistakes.png", record.measured.mistakes, pictures)
     file = folder / "report.html"
     made = file.with_name(".report.html.tmp")
@@ -44,20 +48,26 @@ def write_report(folder: Path, record: RunRecord, pictures: Pictures) -> Path:
 
 def report(record: RunRecord, pictures: Pictures) -> str:
     """The page."""
-    parts = [_headline(record), "<h2>Curves</h2>", _curves(record)]
+    sections = [("Curves", _curves(record))]
     if record.measured is not None:
-        parts += [
-            "<h2>Mistakes</h2>",
-            _mistakes(record.measured, pictures),
-            "<h2>Confusion</h2>",
-            _confusion(record.measured, record.classes),
-            "<h2>Classes</h2>",
-            _classes(record.measured),
-            "<h2>Calibration</h2>",
-            _calibration(record.measured),
+        measured = record.measured
+        names = [item.name for item in measured.per_class]
+        sections += [
+            ("Mistakes", _mistakes(measured, pictures)),
+            ("Confusion", confusion.confusion(measured.confusion, names)),
+            ("Classes", _classes(measured)),
+            ("Calibration", reliability(measured.calibration, measured.calibration_error)),
         ]
-    parts += ["<h2>How it was made</h2>", _how(record)]
-    return page(f"{record.settings.get('net')} on {_data_name(record)}", "\n".join(parts), script=SCRIPT + SORT + PAIRS)
+    sections.append(("How it was made", _how(record)))
+    links = "".join(f'<a href="#{_anchor(title)}">{title}</a>' for title, _ in sections)
+    parts = [_headline(record), f'<nav aria-label="On this page">{links}</nav>']
+    parts += [f'<section><h2 id="{_anchor(title)}">{title}</h2>{body}</section>' for title, body in sections]
+    title = f"{record.settings.get('net')} on {_data_name(record)}"
+    return page(title, "\n".join(parts), script=SCRIPT + SORT + confusion.SCRIPT, style=confusion.STYLE)
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
 
 
 def _data_name(record: RunRecord) -> str:
@@ -65,63 +75,107 @@ def _data_name(record: RunRecord) -> str:
 
 
 def _headline(record: RunRecord) -> str:
-    net, measured = str(record.settings.get("net")), record.measured
+    measured = record.measured
     done, asked = len(record.epochs), record.settings.get("epochs")
-    lines = [f"<h1>{text(net)} on {text(_data_name(record))}</h1>"]
     minutes = f"{record.seconds / 60:.1f} min" if record.seconds >= 60 else f"{record.seconds:.0f} s"
-    if measured is None:
-        lines.append(f"<p>This run is <b>{text(record.state)}</b>: {done} of {text(asked)} epochs are done.</p>")
-        return "\n".join([*lines, cards([("epochs", f"{done}/{asked}"), ("training time", minutes)])])
-    low, high = measured.interval
-    lines.append(
-        f"<p>Measured once, at the end, on the {measured.n:,} pictures of the <b>{text(record.split)}</b> split. "
-        f"With so many pictures the accuracy is known to lie between {low:.1%} and {high:.1%} "
-        f"(95% interval, Wilson).{_by_chance(measured)}</p>"
-    )
-    items = [
-        (f"{record.split} accuracy", f"{measured.accuracy:.2%}"),
-        ("loss", f"{measured.loss:.3f}"),
-        *([("top 5", f"{measured.top5:.2%}")] if measured.top5 is not None else []),
-        ("mean F1", f"{measured.macro_f1:.3f}"),
-        ("calibration error", f"{measured.calibration_error:.3f}"),
-        ("epochs", f"{done}/{asked}"),
-        ("training time", minutes),
+    began = str(record.environment.get("began", "")).replace("T", " ")[:16]
+    lines = [
+        f"<h1>{text(record.settings.get('net'))} on {text(_data_name(record))}</h1>",
+        f'<p class="soft"><span class="badge">{text(record.state)}</span> {text(f"{record.name}  {began}")}</p>',
     ]
-    return "\n".join([*lines, cards(items)])
-
-
-def _by_chance(measured: Measured) -> str:
+    spent = [("epochs", f"{done}/{asked}"), ("training time", minutes)]
+    if measured is None:
+        lines.append(
+            f"<p>{done} of {text(asked)} epochs are done; what is measured at the end of a run is still to come.</p>"
+        )
+        best = _best(record)
+        return "\n".join([*lines, cards([*best, *spent], first=bool(best))])
+    low, high = measured.interval
     largest = max(item.support for item in measured.per_class)
-    return f" Always answering the most frequent class would give {largest / measured.n:.1%}."
+    lines.append(
+        f"<p>Measured at the end on the {measured.n:,} pictures of the <b>{text(record.split)}</b> split."
+        f"{_caution(record)} Always answering the most frequent class would give {largest / measured.n:.1%}.</p>"
+    )
+    items: list[tuple[str, ...]] = [
+        (f"{record.split} accuracy", f"{measured.accuracy:.2%}", f"{low:.1%} to {high:.1%} (95% interval, Wilson)"),
+        *([("top 5", f"{measured.top5:.2%}")] if measured.top5 is not None else []),
+        ("mean F1", _number(measured.macro_f1)),
+        ("loss", _number(measured.loss)),
+        ("calibration error", _number(measured.calibration_error)),
+        *spent,
+    ]
+    return "\n".join([*lines, cards(items, first=True)])
+
+
+def _caution(record: RunRecord) -> str:
+    """How far the measured split was used before: what it says of other pictures hangs on that."""
+    if record.split == "validation":
+        return " The best epoch was chosen by these pictures, so others may come out a little worse."
+    if any("test_accuracy" in epoch for epoch in record.epochs):
+        return " It was shown after each epoch too, but nothing was chosen by it."
+    return " Nothing was chosen by it."
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "–"
+
+
+def _best(record: RunRecord) -> list[tuple[str, ...]]:
+    """The highest accuracy of an epoch, by the split that each was measured on."""
+    for split in ("validation", "test"):
+        key = f"{split}_accuracy"
+        found = [(float(e[key]), e.get("epoch")) for e in record.epochs if e.get(key) is not None]
+        if found:
+            value, epoch = max(found, key=lambda pair: pair[0])
+            return [(f"highest {split} accuracy", f"{value:.2%}", f"after epoch {epoch}")]
+    return []
 
 
 def _curves(record: RunRecord) -> str:
     charts = []
     for what, unit in (("loss", "mean over pictures"), ("accuracy", "share of pictures")):
-        series = []
-        for split in ("train", "validation", "test"):
-            points = [(e["epoch"], e[f"{split}_{what}"]) for e in record.epochs if f"{split}_{what}" in e]
-            if points:
-                xs, ys = zip(*points, strict=True)
-                series.append(Series(split, tuple(map(float, xs)), tuple(map(float, ys))))
-        charts.append(curves(what.capitalize(), unit, series))
+        series = [
+            _series(record.epochs, split, "epoch", f"{split}_{what}") for split in ("train", "validation", "test")
+        ]
+        charts.append(curves(what.capitalize(), unit, [one for one in series if one.x]))
+    best = "".join(f" The {name} is {value}, {when}." for name, value, when in _best(record))
     note = (
-        "<p class='soft'>Training figures are means over the epoch, with augmentation and dropout on, so they may lie "
-        "below the other curve. Point at a chart, or move along it with the arrow keys.</p>"
+        f"<p class='soft'>{text(best)} Training figures are means over the epoch, with augmentation and dropout on, so "
+        "they may look worse than the other curve. Point at a chart, or move along it with the arrow keys.</p>"
     )
-    return f'<div class="pair">{"".join(charts)}</div>{note}'
+    steps = _thinned(record.steps)
+    single = [
+        curves(title, unit, [_series(steps, title.lower(), "step", key)], over="step")
+        for title, unit, key in (("Loss", "of single batches", "loss"), ("Learning rate", "", "learning_rate"))
+    ]
+    shown = " open" if len(record.epochs) < 2 else ""
+    return (
+        f'<div class="pair">{"".join(charts)}</div>{note}'
+        f'<details{shown}><summary>Step by step</summary><div class="pair">{"".join(single)}</div></details>'
+    )
+
+
+def _series(records: Sequence[Mapping[str, Any]], name: str, x: str, y: str) -> Series:
+    """A curve of what was logged; what was not, or was not finite, is left out."""
+    points = [(float(r[x]), float(r[y])) for r in records if r.get(x) is not None and r.get(y) is not None]
+    return Series(name, tuple(at for at, _ in points), tuple(value for _, value in points))
+
+
+def _thinned(steps: Sequence[Mapping[str, Any]], most: int = 400) -> list[Mapping[str, Any]]:
+    stride = max(1, -(-len(steps) // most))
+    return list(steps[stride - 1 :: stride])
 
 
 def _mistakes(measured: Measured, pictures: Pictures) -> str:
     if not measured.mistakes:
         return "<p>There are none.</p>"
     shown = "".join(
-        f"<figure>{_image(pictures.get(item.index), item.truth)}<figcaption><b>{text(item.truth)}</b>, called "
-        f"{text(item.predicted)} with {item.confidence:.0%}<br><span class='soft'>{text(item.name)}</span>"
-        "</figcaption></figure>"
+        f"<figure>{_image(pictures.get(item.index), item.truth)}<figcaption><b><bdi>{text(item.truth)}</bdi></b>, "
+        f"called <bdi>{text(item.predicted)}</bdi> with {item.confidence:.0%}<br>"
+        f"<span class='soft'>{text(item.name)}</span></figcaption></figure>"
         for item in measured.mistakes
     )
-    wrong = measured.n - round(measured.accuracy * measured.n)
+    wrong = measured.n - sum(row[i] for i, row in enumerate(measured.confusion))
     return (
         f"<p>{wrong:,} of {measured.n:,} pictures were called something else. These are the ones of which the network "
         f'was surest: look for wrong labels first.</p><div class="grid">{shown}</div>'
@@ -139,108 +193,51 @@ def _image(picture: NDArray[np.uint8] | None, name: str) -> str:
     return f'<img alt="a picture of {text(name)}" src="data:image/png;base64,{encoded}">'
 
 
-def _confusion(measured: Measured, classes: tuple[str, ...]) -> str:
-    pairs = [
-        (count, classes[i], classes[j])
-        for i, row in enumerate(measured.confusion)
-        for j, count in enumerate(row)
-        if i != j and count
-    ]
-    worst = [[truth, called, count] for count, truth, called in sorted(pairs, key=lambda pair: -pair[0])[:10]]
-    listed = table(["truth", "called", "pictures"], worst, caption="The ten most frequent confusions")
-    if len(classes) > _MOST_CELLS:
-        return f"<p>With {len(classes)} classes the whole matrix is in confusion.png.</p>{listed}"
-    heads = "".join(f'<th scope="col">{text(name)}</th>' for name in classes)
-    rows = "".join(
-        f'<tr><th scope="row">{text(classes[i])}</th>{"".join(_pair(row, j, classes, i) for j in range(len(row)))}</tr>'
-        for i, row in enumerate(measured.confusion)
-    )
-    return (
-        '<div class="pair"><div><p class="soft">Rows are the truth, columns what it was called. '
-        'Choose a cell to read it.</p><div class="scroll"><table class="confusion"><thead><tr><td></td>'
-        f'{heads}</tr></thead><tbody>{rows}</tbody></table></div><p id="cell" aria-live="polite">&nbsp;</p></div>'
-        f"<div>{listed}</div></div>"
-    )
-
-
-def _pair(row: tuple[int, ...], j: int, classes: tuple[str, ...], i: int) -> str:
-    share = row[j] / max(1, sum(row))
-    color = "--good" if i == j else "--bad"
-    said = f"{row[j]} of {sum(row)} pictures of {classes[i]} were called {classes[j]} ({share:.1%})"
-    shade = f"background:color-mix(in srgb,var({color}) {min(100, round(share * 100))}%,transparent)"
-    shown = row[j] if row[j] else ""
-    button = f'<button type="button" data-say="{text(said)}" aria-label="{text(said)}">{shown}</button>'
-    return f'<td style="{shade}">{button}</td>'
-
-
-PAIRS = """
-for(const cell of document.querySelectorAll('.confusion button'))
- cell.addEventListener('click',()=>{document.getElementById('cell').textContent=cell.dataset.say});
-"""
-
-
 def _classes(measured: Measured) -> str:
-    heads = ["class", "precision", "recall", "F1", "pictures"]
-    rows = [[item.name, item.precision, item.recall, item.f1, item.support] for item in measured.per_class]
-    return table(heads, rows, sortable=True)
-
-
-def _calibration(measured: Measured) -> str:
-    size, edge = 280, 36
-    inner = size - 2 * edge
-
-    def px(x: float) -> float:
-        return edge + x * inner
-
-    def py(y: float) -> float:
-        return size - edge - y * inner
-
-    bars = "".join(
-        f'<line x1="{px(b.confidence):.1f}" x2="{px(b.confidence):.1f}" y1="{py(b.confidence):.1f}" '
-        f'y2="{py(b.accuracy):.1f}" stroke="var(--bad)" stroke-width="3"/><circle cx="{px(b.confidence):.1f}" '
-        f'cy="{py(b.accuracy):.1f}" r="4" fill="var(--accent)"><title>confidence {b.confidence:.3f}, right '
-        f"{b.accuracy:.3f}, {b.count} pictures</title></circle>"
-        for b in measured.calibration
-    )
-    rows = [[b.confidence, b.accuracy, b.count] for b in measured.calibration]
+    rows = []
+    for i, item in enumerate(measured.per_class):
+        others = [(count, j) for j, count in enumerate(measured.confusion[i]) if j != i and count]
+        count, j = max(others, key=lambda pair: pair[0], default=(0, 0))
+        called = f"{measured.per_class[j].name} ({count:,})" if count else ""
+        shares = (Share(item.precision), Share(item.recall), Share(item.f1))
+        rows.append([item.name, *shares, item.support, called])
+    means = [measured.macro_precision, measured.macro_recall, measured.macro_f1]
+    heads = ["class", "precision", "recall", "F1", "pictures", "most often called instead"]
     return (
-        "<p>Of the pictures of which the network is 80% sure, 80% should be right: points on the line. "
-        f"The mean distance is {measured.calibration_error:.3f} (expected calibration error, Guo et al. 2017).</p>"
-        f'<div class="pair"><svg viewBox="0 0 {size} {size}" width="{size}" role="img" aria-label="Calibration: share '
-        f'that is right over confidence"><rect x="{edge}" y="{edge}" width="{inner}" height="{inner}" fill="none" '
-        f'stroke="var(--line)"/><line x1="{px(0)}" y1="{py(0)}" x2="{px(1)}" y2="{py(1)}" stroke="var(--soft)" '
-        f'stroke-dasharray="4 4"/>{bars}<text x="{size / 2}" y="{size - 8}" text-anchor="middle">confidence</text>'
-        f'<text transform="translate(14 {size / 2}) rotate(-90)" text-anchor="middle">share right</text>'
-        f'<text x="{edge}" y="{size - 22}">0</text><text x="{size - edge}" y="{size - 22}" text-anchor="end">1</text>'
-        f"</svg>{table(['confidence', 'share right', 'pictures'], rows)}</div>"
+        '<p class="soft">Precision: of those called it, how many are it. Recall: of those that are it, how many are '
+        "called it. F1: their harmonic mean. Choose a head to sort.</p>"
+        + table(heads, rows, sortable=True, foot=["mean of the classes", *means, measured.n, ""])
     )
 
 
 def _how(record: RunRecord) -> str:
     environment = record.environment
-    notes = "".join(f"<li>{text(note)}</li>" for note in environment.get("data_notes", []))
-    versions = ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items())
-    facts = {
-        "data": record.data,
+    given = record.data.startswith("given:")
+    folder, data = shlex.quote(record.folder), "DATA" if given else shlex.quote(record.data)
+    commands = [] if record.measured else [f"pellucid train --resume {folder}    # go on where it stopped"]
+    if not given and not str(record.settings.get("net")).startswith("given:"):
+        commands.append(f"pellucid train {data} --config {folder}/config.yaml    # the same again")
+    if record.measured or record.epochs:
+        commands += [
+            f"pellucid evaluate {folder} {data}    # measure it again, or on other pictures",
+            f"pellucid predict {folder} PICTURE    # use it",
+        ]
+    machine = (environment.get("processor"), environment.get("device"), environment.get("system"))
+    threads = environment.get("threads")
+    known = {
+        "data": "arrays or a DataLoader given in Python" if given else record.data,
         "data fingerprint": environment.get("data_fingerprint"),
+        "classes": len(record.classes),
         "began": environment.get("began"),
-        "machine": f"{environment.get('processor')}, {environment.get('threads')} threads, {environment.get('device')}",
-        "versions": versions,
+        "machine": ", ".join(str(part) for part in machine if part) + (f", threads: {threads}" if threads else ""),
+        "Python": environment.get("python"),
+        "packages": ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items()),
     }
-    command = f"pellucid train {record.data} --config {record.folder}/config.yaml"
-    going_on = "" if record.measured else f"\npellucid train --resume {record.folder}"
-    settings = "\n".join(f"{name}: {_yaml(value)}" for name, value in record.settings.items())
+    notes = "".join(f"<li>{text(note)}</li>" for note in environment.get("data_notes", []))
+    settings = "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in record.settings.items())
     return (
-        f"{table(['what', ''], [[name, value] for name, value in facts.items()])}"
-        + (f"<p>What was said of the data:</p><ul>{notes}</ul>" if notes else "")
-        + f"<p>To repeat it:</p><pre>{text(command + going_on)}</pre>"
-        f"<details><summary>All settings</summary><pre>{text(settings)}</pre></details>"
+        f"{facts(known)}"
+        + (f"<h3>Notes on the data</h3><ul>{notes}</ul>" if notes else "")
+        + f"<h3>Commands</h3><pre>{text(chr(10).join(commands))}</pre>"
+        f"<details><summary>All settings, defaults included</summary><pre>{text(settings)}</pre></details>"
     )
-
-
-def _yaml(value: Any) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if _is_flag(value) else str(value)
-
-
-def _is_flag(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
