@@ -162,3 +162,19 @@ def test_feature_maps_have_the_sizes_of_the_papers(name: str) -> None:
     size = (1, 1, 28, 28) if name == "lenet" else (1, 3, 224, 224)
     net(torch.zeros(size, device="meta"))
     assert seen == MAPS[name]
+
+
+# Kernel, stride, padding of each convolution and pooling, as published: the maps' sizes alone do not tell the padding.
+WINDOWS = {
+    "alexnet": [(11, 4, 2), (3, 2, 0), (5, 1, 2), (3, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1), (3, 2, 0)],
+    "zfnet": [(7, 2, 1), (3, 2, 1), (5, 2, 0), (3, 2, 1), (3, 1, 1), (3, 1, 1), (3, 1, 1), (3, 2, 0)],
+}
+
+
+@pytest.mark.parametrize("name", sorted(WINDOWS))
+def test_windows_are_as_published(name: str) -> None:
+    def one(number: int | tuple[int, ...]) -> int:
+        return number if isinstance(number, int) else number[0]
+
+    windows = [layer for layer in on_meta(name).modules() if isinstance(layer, nn.Conv2d | nn.MaxPool2d)]
+    assert [(one(w.kernel_size), one(w.stride), one(w.padding)) for w in windows] == WINDOWS[name]

@@ -84,6 +84,11 @@ def test_resnet_takes_the_stem_that_suits_the_picture() -> None:
     assert small(torch.zeros(1, 3, 32, 32, device="meta")).shape == (1, 512, 4, 4)
 
 
+def test_basic_cnn_has_a_head_of_one_size_for_large_pictures() -> None:
+    features = {size: on_meta("basic_cnn", image_size=size)[-1].in_features for size in (32, 71, 72, 300)}
+    assert features == {32: 128 * 4 * 4, 71: 128 * 8 * 8, 72: 128 * 4 * 4, 300: 128 * 4 * 4}
+
+
 def test_vgg_has_the_top_that_suits_the_picture() -> None:
     assert len(on_meta("vgg11", image_size=127).get_submodule("classifier")) == 1
     assert len(on_meta("vgg11", image_size=128).get_submodule("classifier")) == 7
