@@ -14,6 +14,7 @@ from pellucid.errors import CheckpointError, UsageError
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # heads that helped the training of Inception networks, and no more
 _WRAPPED = "module."  # what torch.nn.DataParallel puts before every name
 _SHOWN = 3
+_AS_PUBLISHED = "the settings it was trained with: image_size, in_channels; stem=imagenet (ResNet), top=imagenet (VGG)"
 
 
 def load_weights(module: nn.Module, path: str | Path) -> tuple[str, ...]:
@@ -116,6 +117,8 @@ def _check(path: Path, given: Mapping[str, Tensor], own: Mapping[str, Tensor], r
         if misfits:
             shapes = [f"{name} is {_shape(given[name])} in the file and {_shape(own[name])} here" for name in misfits]
             facts["shapes"] = _few(shapes)
+        if 2 * (len(both) - len(misfits)) > len(own):  # most of it fits: the same family, made for other pictures
+            facts["try"] = _AS_PUBLISHED
         raise CheckpointError(f"{path} holds the weights of another network, or of one made otherwise", **facts)
     broken = [name for name in both if not bool(torch.isfinite(given[name].float()).all())]
     if broken:
