@@ -60,7 +60,7 @@ def open_archive(file: Path) -> Source:
     except DataError as error:
         message = error.message.replace(str(folder), str(file))
         raise DataError(message, **{k: v.replace(str(folder), str(file)) for k, v in error.facts.items()}) from None
-    return replace(source, origin=str(file))
+    return replace(source, origin=str(file), notes=tuple(n.replace(folder.name, file.name) for n in source.notes))
 
 
 def _unpack(file: Path, to: Path) -> None:
