@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid.draw.curves import SCRIPT, Series, curves
+from pellucid.draw.curves import SCRIPT, Series, curves, logged
 from pellucid.draw.page import SORT, page, table
 
 if TYPE_CHECKING:
@@ -27,16 +27,17 @@ def compare_page(comparison: Comparison, rows: list[dict[str, Any]]) -> str:
     parts.append("<h2>Curves</h2>")
     charts = []
     for what in ("accuracy", "loss"):
-        series = []
-        for run in comparison.runs:
-            key = next(
-                (f"{s}_{what}" for s in ("validation", "test") if run.epochs and f"{s}_{what}" in run.epochs[0]), ""
-            )
-            points = [(float(e["epoch"]), float(e[key])) for e in run.epochs if key in e]
-            if points:
-                xs, ys = zip(*points, strict=True)
-                series.append(Series(run.name, xs, ys))
-        charts.append(curves(what.capitalize(), "on held-out pictures", series))
+        found = [
+            (split, logged(run.epochs, run.name, "epoch", f"{split}_{what}"))
+            for run in comparison.runs
+            for split in ("validation", "test")
+        ]
+        found = [(split, one) for split, one in found if one.x]
+        splits = {split for split, _ in found}
+        series = [
+            Series(one.name if len(splits) == 1 else f"{one.name} ({split})", one.x, one.y) for split, one in found
+        ]
+        charts.append(curves(what.capitalize(), f"on {' and '.join(sorted(splits)) or 'held-out'} pictures", series))
     parts.append(f'<div class="pair">{"".join(charts)}</div>')
     return page("Runs side by side", "\n".join(parts), script=SCRIPT + SORT)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pellucid.draw.page import text
 
@@ -21,6 +22,12 @@ class Series:
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+
+
+def logged(records: Sequence[Mapping[str, Any]], name: str, x: str, y: str) -> Series:
+    """A curve of what was logged; what was not, or was not finite, is left out."""
+    points = [(float(r[x]), float(r[y])) for r in records if r.get(x) is not None and r.get(y) is not None]
+    return Series(name, tuple(at for at, _ in points), tuple(value for _, value in points))
 
 
 def curves(title: str, unit: str, series: Sequence[Series], *, over: str = "epoch") -> str:

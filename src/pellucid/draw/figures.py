@@ -24,7 +24,7 @@ def save_curves(file: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
     for i, what in enumerate(("loss", "accuracy")):
         axes = figure.add_subplot(1, 2, i + 1)
         for split in ("train", "validation", "test"):
-            points = [(e["epoch"], e[f"{split}_{what}"]) for e in epochs if f"{split}_{what}" in e]
+            points = [(e["epoch"], e[f"{split}_{what}"]) for e in epochs if e.get(f"{split}_{what}") is not None]
             if points:
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=split)
         axes.set_title(what)

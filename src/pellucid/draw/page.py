@@ -135,8 +135,8 @@ def table(
     caption: str = "",
     foot: Sequence[Any] = (),
 ) -> str:
-    """A table; floats with four digits, None and NaN as a dash; columns of texts are set to the left."""
-    left = [any(isinstance(row[i], str) for row in rows) for i in range(len(heads))]
+    """A table; floats with four digits, None and NaN as a dash; columns of words are set to the left."""
+    left = [any(_is_word(row[i]) for row in rows) for i in range(len(heads))]
     head = "".join(
         f'<th scope="col"{_left(left[i])}>'
         + (f'<button type="button">{text(name)}</button></th>' if sortable else f"{text(name)}</th>")
@@ -148,6 +148,10 @@ def table(
     end = f"<tfoot>{_row(foot, left)}</tfoot>" if foot else ""
     box = ' class="scroll tall" tabindex="0"' if len(rows) > _TALL else ' class="scroll"'
     return f"<div{box}><table{kind}>{name}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>{end}</table></div>"
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and value[:1] not in "0123456789?"
 
 
 def _left(yes: bool) -> str:

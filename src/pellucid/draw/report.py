@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pellucid.draw import confusion, figures
 from pellucid.draw.calibration import reliability
-from pellucid.draw.curves import SCRIPT, Series, curves
+from pellucid.draw.curves import SCRIPT, curves, logged
 from pellucid.draw.page import SORT, Share, cards, facts, page, table, text
 
 if TYPE_CHECKING:
@@ -134,9 +134,7 @@ def _best(record: RunRecord) -> list[tuple[str, ...]]:
 def _curves(record: RunRecord) -> str:
     charts = []
     for what, unit in (("loss", "mean over pictures"), ("accuracy", "share of pictures")):
-        series = [
-            _series(record.epochs, split, "epoch", f"{split}_{what}") for split in ("train", "validation", "test")
-        ]
+        series = [logged(record.epochs, split, "epoch", f"{split}_{what}") for split in ("train", "validation", "test")]
         charts.append(curves(what.capitalize(), unit, [one for one in series if one.x]))
     best = "".join(f" The {name} is {value}, {when}." for name, value, when in _best(record))
     note = (
@@ -145,7 +143,7 @@ def _curves(record: RunRecord) -> str:
     )
     steps = _thinned(record.steps)
     single = [
-        curves(title, unit, [_series(steps, title.lower(), "step", key)], over="step")
+        curves(title, unit, [logged(steps, title.lower(), "step", key)], over="step")
         for title, unit, key in (("Loss", "of single batches", "loss"), ("Learning rate", "", "learning_rate"))
     ]
     shown = " open" if len(record.epochs) < 2 else ""
@@ -153,12 +151,6 @@ def _curves(record: RunRecord) -> str:
         f'<div class="pair">{"".join(charts)}</div>{note}'
         f'<details{shown}><summary>Step by step</summary><div class="pair">{"".join(single)}</div></details>'
     )
-
-
-def _series(records: Sequence[Mapping[str, Any]], name: str, x: str, y: str) -> Series:
-    """A curve of what was logged; what was not, or was not finite, is left out."""
-    points = [(float(r[x]), float(r[y])) for r in records if r.get(x) is not None and r.get(y) is not None]
-    return Series(name, tuple(at for at, _ in points), tuple(value for _, value in points))
 
 
 def _thinned(steps: Sequence[Mapping[str, Any]], most: int = 400) -> list[Mapping[str, Any]]:

@@ -82,7 +82,9 @@ _STYLES = {
 def table_html(name: str, account: Account) -> str:
     """HTML for a notebook or a page; it brings its own style, within itself."""
     rows = [list(_cells(row)) for row in account.rows]
-    scope = STYLE.replace("body{", ".pellucid{").replace(":root{", ".pellucid{")
+    scope = (
+        ".pellucid{" + STYLE.replace("body{", "&{").replace(":root{", "&{") + "}"
+    )  # nothing else of a notebook changes
     heads = cards(
         [
             ("parameters", f"{account.parameters:,}"),
