@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -18,8 +21,11 @@ from pellucid.data.source import Source, open_source
 from pellucid.errors import DataError
 
 MOST_BYTES = 64 * 2**30  # of all files together
+MOST_FILES = 5_000_000
 MOST_RATIO = 200  # of unpacked to packed bytes, beyond the first 100 MiB
 _SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error) + (
+    EOFError, OSError, RuntimeError, NotImplementedError, ValueError)  # fmt: skip
 
 
 def cache_folder() -> Path:
@@ -44,8 +50,20 @@ def open_archive(file: Path) -> Source:
     key = hashlib.sha256(f"{file.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:24]
     folder = cache_folder() / "unpacked" / key
     if not folder.is_dir():
+        _unpack_into(folder, file)
+    try:
+        source = open_source(folder)
+    except DataError as error:
+        message = error.message.replace(str(folder), str(file))
+        raise DataError(message, **{k: v.replace(str(folder), str(file)) for k, v in error.facts.items()}) from None
+    return replace(source, origin=str(file))
+
+
+def _unpack_into(folder: Path, file: Path) -> None:
+    """Make the folder, whole or not at all, of what is in the archive."""
+    try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=folder.parent))
+        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             _unpack(file, made)
             try:
@@ -55,19 +73,17 @@ def open_archive(file: Path) -> Source:
                     raise
         finally:
             shutil.rmtree(made, ignore_errors=True)
-    try:
-        source = open_source(folder)
-    except DataError as error:
-        message = error.message.replace(str(folder), str(file))
-        raise DataError(message, **{k: v.replace(str(folder), str(file)) for k, v in error.facts.items()}) from None
-    return replace(source, origin=str(file), notes=tuple(n.replace(folder.name, file.name) for n in source.notes))
+    except OSError as error:
+        raise DataError(f"{file} cannot be unpacked into {folder.parent}: {error.strerror or error}") from None
 
 
 def _unpack(file: Path, to: Path) -> None:
     packed = file.stat().st_size
     allowed = min(MOST_BYTES, 100 * 2**20 + MOST_RATIO * packed)
     try:
-        for name, stream in _members(file):
+        for count, (name, stream) in enumerate(_members(file)):
+            if count >= MOST_FILES:
+                raise DataError(f"{file} holds more than {MOST_FILES:,} files", fits="unpack it")
             target = to / _inside(file, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as out:
@@ -76,7 +92,7 @@ def _unpack(file: Path, to: Path) -> None:
                     if allowed < 0:
                         raise DataError(f"{file} unpacks to more than {MOST_RATIO} times its size", fits="unpack it")
                     out.write(block)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+    except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise DataError(f"{file} cannot be unpacked: {error}", fits="pack it again, without a password") from None
@@ -104,6 +120,6 @@ def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 def _inside(file: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         raise DataError(f"{file} holds a name that leads out of it: {name}", fits="an archive of plain files")
     return path

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,10 @@ _NAMES = {
     "validation": (("x_val", "y_val"), ("val_images", "val_labels"), ("x_valid", "y_valid")),
     "test": (("x_test", "y_test"), ("test_images", "test_labels")),
 }
+_DAMAGE = (  # whatever a damaged file makes NumPy and zipfile raise
+    ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, OverflowError, RuntimeError, SyntaxError,
+    TypeError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 _FITS = "arrays named images and labels, or x_train, y_train, x_test, y_test"
 
 
@@ -44,18 +51,20 @@ def open_file(file: Path) -> Source:
             raise DataError(f"{file} is one array of several", fits=_FITS)
         return source
     loaded = _load(file)
+    if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise DataError(f"{file} holds one array, and no names", fits=_FITS)
     try:
-        return _source(str(file), {name.lower(): loaded[name] for name in loaded.files})
-    except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
-        if isinstance(error, DataError):
-            raise
+        with loaded:
+            arrays = {name.lower(): loaded[name] for name in loaded.files}
+    except _DAMAGE as error:
         raise DataError(f"{file} cannot be read: {error}", fits=_FITS) from None
+    return _source(str(file), arrays)
 
 
 def _load(file: Path) -> Any:
     try:
         return np.load(file, allow_pickle=False)
-    except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{file} cannot be read: {error}", fits="arrays of numbers, saved by numpy.save") from None
 
 
@@ -89,6 +98,7 @@ def to_pictures(images: NDArray[Any]) -> NDArray[np.uint8]:
     Raises:
         DataError: where the shape or the values are neither.
     """
+    images = np.asarray(images)
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4:
@@ -99,10 +109,12 @@ def to_pictures(images: NDArray[Any]) -> NDArray[np.uint8]:
         images = images.transpose(0, 2, 3, 1)
     if images.shape[3] not in (1, 3):
         raise DataError(f"pictures of shape {images.shape} have neither 1 nor 3 channels")
-    if images.dtype == np.uint8:
-        return np.ascontiguousarray(images)
+    if images.dtype.kind not in "buif":
+        raise DataError(f"pictures are {images.dtype}", fits="numbers: uint8 of 0 to 255, or floats of 0 to 1")
     if not images.size:
         raise DataError("there are no pictures")
+    if images.dtype == np.uint8:
+        return np.ascontiguousarray(images)
     low, high = float(images.min()), float(images.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise DataError("pictures hold values that are not finite")

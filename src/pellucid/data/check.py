@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.data.decode import decode
-from pellucid.data.duplicates import difference_hash, difference_hashes, digest, groups, near_pairs
+from pellucid.data.decode import FORMATS, decode
+from pellucid.data.duplicates import digest, groups, look, near_pairs
 from pellucid.data.named import find
 from pellucid.data.source import Skipped, Source, open_source
-from pellucid.errors import DecodeError
+from pellucid.errors import DataError
 
 _THUMBNAIL = 96
 _LISTED = 20
+_SHOWN = 60  # groups of copies with thumbnails, of each kind
+_SHOWN_OF_GROUP = 6
 _IMBALANCE = 5.0  # the largest class over the smallest, from which it is said
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures that are the same, or nearly: their names, splits and classes, and one of them as a thumbnail."""
+    """Pictures that are the same, or nearly: their names, splits, classes and indices."""
 
     names: tuple[str, ...]
     splits: tuple[str, ...]
     classes: tuple[str, ...]
-    index: int
+    indices: tuple[int, ...]
 
     @property
     def crosses_splits(self) -> bool:
@@ -59,7 +63,7 @@ class Checked:
     exact: tuple[Group, ...]
     near: tuple[Group, ...]
     notes: tuple[str, ...]
-    imbalance: float
+    imbalance: float | None  # the largest class over the smallest; None where a class is empty
     samples: dict[str, tuple[int, ...]] = field(default_factory=dict)
     thumbnails: dict[int, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
 
@@ -73,12 +77,18 @@ class Checked:
         """Exact duplicates that stand in more than one split."""
         return tuple(group for group in self.exact if group.crosses_splits)
 
+    @property
+    def near_across(self) -> tuple[Group, ...]:
+        """Near copies that stand in more than one split."""
+        return tuple(group for group in self.near if group.crosses_splits)
+
     def to_json(self) -> str:
         """Everything but the thumbnails."""
         plain: dict[str, Any] = asdict(self)
         del plain["thumbnails"], plain["samples"]
         plain["total"] = self.total
         plain["across_splits"] = [asdict(group) for group in self.across]
+        plain["near_across_splits"] = [asdict(group) for group in self.near_across]
         return json.dumps(plain, ensure_ascii=False, indent=2)
 
     def text(self) -> str:
@@ -88,7 +98,9 @@ class Checked:
         sizes = ", ".join(f"{size} ({count:,})" for size, count in self.sizes[:5])
         more = f", and {len(self.sizes) - 5} more" if len(self.sizes) > 5 else ""
         lines += ["", f"sizes         {sizes}{more}"]
-        if self.imbalance >= _IMBALANCE:
+        if self.imbalance is None:
+            lines.append("imbalance     a class has no picture that can be read")
+        elif self.imbalance >= _IMBALANCE:
             lines.append(f"imbalance     the largest class has {self.imbalance:.1f} times the pictures of the smallest")
         lines += _listed("broken", [f"{item.name}: {item.reason}" for item in self.broken])
         lines += _listed("odd", [f"{item.name}: {item.reason}" for item in self.odd])
@@ -96,6 +108,9 @@ class Checked:
         lines += _listed("exact copies", [_group(group) for group in self.exact])
         lines += _listed("across splits", [_group(group) for group in self.across])
         lines += _listed("near copies", [_group(group) for group in self.near])
+        lines += _listed("near copies across splits", [_group(group) for group in self.near_across])
+        notes = [note for note in self.notes if not note.startswith("passed over")]  # which are listed above
+        lines += ["", *notes] if notes else []
         if not (self.broken or self.odd or self.exact or self.near):
             lines.append("nothing is broken, odd or double")
         return "\n".join(lines)
@@ -108,9 +123,10 @@ class _Seen:
     size: tuple[int, int] = (0, 0)
     digest: bytes = b""
     hash: int = 0
+    small: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(256, np.uint8))
     broken: str = ""
     odd: tuple[str, ...] = ()
-    thumbnail: NDArray[np.uint8] | None = None
+    grey: bool = False
 
 
 def check(where: str | Path, *, progress: Callable[[int, int], None] | None = None) -> Checked:
@@ -123,20 +139,21 @@ def check(where: str | Path, *, progress: Callable[[int, int], None] | None = No
     Raises:
         DataError: where there is no data set.
     """
-    source = open_source(find(where).path)
+    place = find(where)
+    source = open_source(place.path)
+    source = replace(source, notes=(*place.notes, *source.notes))
     seen = _arrays(source) if source.pixels is not None else _files(source, progress)
     return _judge(source, seen)
 
 
 def _arrays(source: Source) -> list[_Seen]:
     pixels = source.pixels if source.pixels is not None else np.zeros((0, 1, 1, 1), np.uint8)
-    hashes = difference_hashes(pixels)
     size = (pixels.shape[2], pixels.shape[1])
-    return [_Seen(size, digest(picture), int(value)) for picture, value in zip(pixels, hashes, strict=True)]
+    return [_Seen(size, digest(picture), *look(picture)) for picture in pixels]
 
 
 def _files(source: Source, progress: Callable[[int, int], None] | None) -> list[_Seen]:
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
         result = []
         for i, one in enumerate(pool.map(lambda i: _look(source, i), range(len(source.entries)))):
             result.append(one)
@@ -152,34 +169,50 @@ def _look(source: Source, i: int) -> _Seen:
     try:
         encoded = source.read(i)
         pixels = decode(encoded, name=name)
-    except DecodeError as error:
+    except DataError as error:
         return _Seen(broken=error.message.removeprefix(f"{name} ").removeprefix("cannot be decoded: "))
     except OSError as error:
         return _Seen(broken=f"it cannot be read: {error.strerror}")
     height, width = pixels.shape[:2]
-    return _Seen((width, height), digest(pixels), difference_hash(pixels), "", _oddities(encoded, name), _small(pixels))
+    odd, grey = _oddities(encoded, name)
+    return _Seen((width, height), digest(pixels), *look(pixels), "", odd, grey)
 
 
-def _oddities(encoded: bytes, name: str) -> tuple[str, ...]:
+def _oddities(encoded: bytes, name: str) -> tuple[tuple[str, ...], bool]:
+    """What is unusual about a file, and whether it is grey."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(encoded)) as picture:
-        odd = []
-        suffix = Path(name).suffix.lower()
-        known = Image.registered_extensions()
-        if picture.format and known.get(suffix, picture.format) != picture.format:
-            odd.append(f"it is named {suffix} and is a {picture.format}")
-        if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-            odd.append(f"its colours are {picture.mode}")
-        if picture.mode.startswith("I") or picture.mode == "F":
-            odd.append("it has more than 8 bits a channel")
-        if getattr(picture, "n_frames", 1) > 1:
-            odd.append(f"it has {picture.n_frames} frames; the first is used")  # type: ignore[attr-defined]
-        if _orientation(picture) not in (0, 1):
-            odd.append("its EXIF says that it must be turned; it is")
-        if "A" in picture.getbands() or "transparency" in picture.info:
-            odd.append("it has transparency; it is laid over white")
-    return tuple(odd)
+    odd = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd metadata: the pixels have been decoded
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
+            suffix, is_a = Path(name).suffix.lower(), _family(picture.format)
+            if _family(Image.registered_extensions().get(suffix, is_a)) != is_a:
+                odd.append(f"it is named {suffix} and is a {is_a}")
+            if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+                odd.append(f"its colours are {picture.mode}")
+            if picture.mode.startswith("I") or picture.mode == "F" or (is_a == "PNG" and encoded[24] == 16):
+                odd.append("it has more than 8 bits a channel")
+            if (frames := _frames(picture)) > 1:
+                odd.append(f"it has {frames} frames; the first is used")
+            if _orientation(picture) not in (0, 1):
+                odd.append("its EXIF says that it must be turned; it is")
+            if "A" in picture.getbands() or "transparency" in picture.info:
+                odd.append("it has transparency; it is laid over white")
+            grey = picture.mode in ("1", "L", "LA", "F") or picture.mode.startswith("I")
+    return tuple(odd), grey
+
+
+def _family(name: str | None) -> str:
+    """One name for what is one format to a user: a camera's MPO is a JPEG with a preview behind it."""
+    return {"MPO": "JPEG", "DIB": "BMP"}.get(name or "", name or "")
+
+
+def _frames(picture: Any) -> int:
+    try:
+        return int(picture.n_frames) if picture.format != "MPO" else 1
+    except Exception:  # a format without frames, or a damaged one behind the first
+        return 1
 
 
 def _orientation(picture: Any) -> int:
@@ -187,14 +220,6 @@ def _orientation(picture: Any) -> int:
         return int(picture.getexif().get(0x0112, 1))
     except Exception:  # damaged metadata, of which the pixels know nothing
         return 1
-
-
-def _small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return np.asarray(picture)
 
 
 def _judge(source: Source, seen: list[_Seen]) -> Checked:
@@ -207,33 +232,52 @@ def _judge(source: Source, seen: list[_Seen]) -> Checked:
     of_class = Counter(source.classes[source.entries[i].label] for i in good)
     smallest = min(of_class.get(name, 0) for name in source.classes)
     exact = [[good[i] for i in members] for members in groups([seen[i].digest for i in good])]
-    same = {frozenset(pair) for members in exact for pair in _pairs(members)}
-    hashes = np.array([seen[i].hash for i in good], np.uint64)
-    near = [(good[i], good[j]) for i, j in near_pairs(hashes)]
-    near = [pair for pair in near if frozenset(pair) not in same]
+    near, ended = _near(seen, good, exact)
+    notes = [*source.notes, *([f"there are more near copies: the search ended at {len(near):,}"] if ended else [])]
     samples = _samples(source, good)
-    shown = {i for row in samples.values() for i in row} | {m[0] for m in exact[:60]} | {a for a, _ in near[:60]}
+    shown = {i for row in samples.values() for i in row}
+    across = [members for members in exact if len({source.entries[i].split for i in members}) > 1]
+    for members in [*across[:_SHOWN], *exact[:_SHOWN], *near[:_SHOWN]]:
+        shown.update(members[:_SHOWN_OF_GROUP])
     sizes = Counter(f"{seen[i].size[0]} x {seen[i].size[1]}" for i in good)
     names = [entry.name for entry in source.entries]
+    strange = _among_others(seen, good)
     return Checked(
         origin=source.origin,
         kind=source.kind,
         counts=counts,
         sizes=tuple(sizes.most_common()),
         broken=tuple(Skipped(names[i], one.broken) for i, one in enumerate(seen) if one.broken),
-        odd=tuple(Skipped(names[i], reason) for i in good for reason in seen[i].odd),
+        odd=tuple(Skipped(names[i], reason) for i in good for reason in (*seen[i].odd, *strange[i])),
         passed_over=tuple(source.skipped),
         exact=tuple(_as_group(source, members) for members in exact),
-        near=tuple(_as_group(source, list(pair)) for pair in near),
-        notes=tuple(source.notes),
-        imbalance=max(of_class.values(), default=0) / smallest if smallest else float("inf"),
+        near=tuple(_as_group(source, pair) for pair in near),
+        notes=tuple(notes),
+        imbalance=max(of_class.values(), default=0) / smallest if smallest else None,
         samples=samples,
-        thumbnails={i: _thumbnail(source, seen, i) for i in sorted(shown)},
+        thumbnails={i: _thumbnail(source, i) for i in sorted(shown)},
     )
 
 
-def _pairs(members: list[int]) -> list[tuple[int, int]]:
-    return [(a, b) for i, a in enumerate(members[:50]) for b in members[i + 1 : 50]]
+def _near(seen: list[_Seen], good: list[int], exact: list[list[int]]) -> tuple[list[list[int]], bool]:
+    """Pairs of near copies; of exact copies the first alone takes part."""
+    repeated = {i for members in exact for i in members[1:]}
+    once = [i for i in good if i not in repeated]
+    hashes = np.array([seen[i].hash for i in once], np.uint64)
+    thumbnails = np.array([seen[i].small for i in once], np.uint8).reshape(len(once), -1)
+    pairs, ended = near_pairs(hashes, thumbnails)
+    return [[once[i], once[j]] for i, j in pairs.tolist()], ended
+
+
+def _among_others(seen: list[_Seen], good: list[int]) -> dict[int, tuple[str, ...]]:
+    """The grey pictures among colour ones, or the other way round: those of which there are fewer."""
+    grey = sum(seen[i].grey for i in good)
+    strange: dict[int, tuple[str, ...]] = dict.fromkeys(good, ())
+    if 0 < grey < len(good):
+        fewer = 2 * grey <= len(good)
+        said = "it is grey, most others are in colour" if fewer else "it is in colour, most others are grey"
+        strange |= {i: (said,) for i in good if seen[i].grey is fewer}
+    return strange
 
 
 def _samples(source: Source, good: list[int]) -> dict[str, tuple[int, ...]]:
@@ -246,11 +290,15 @@ def _samples(source: Source, good: list[int]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(row) for name, row in rows.items()}
 
 
-def _thumbnail(source: Source, seen: list[_Seen], i: int) -> NDArray[np.uint8]:
-    kept = seen[i].thumbnail
-    if kept is not None:
-        return kept
-    return source.pixels[i] if source.pixels is not None else np.zeros((1, 1, 1), np.uint8)
+def _thumbnail(source: Source, i: int) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    if source.read is None:
+        return source.pixels[i] if source.pixels is not None else np.zeros((1, 1, 1), np.uint8)
+    pixels = decode(source.read(i), name=source.entries[i].name, fit=(_THUMBNAIL, _THUMBNAIL))
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    return np.asarray(picture)
 
 
 def _as_group(source: Source, members: list[int]) -> Group:
@@ -259,7 +307,7 @@ def _as_group(source: Source, members: list[int]) -> Group:
         tuple(entry.name for entry in entries),
         tuple(entry.split or "all" for entry in entries),
         tuple(source.classes[entry.label] for entry in entries),
-        members[0],
+        tuple(members),
     )
 
 

@@ -43,6 +43,8 @@ def _source(folder: Path, files: list[tuple[Path, str]], label_at: int, names: s
     classes = tuple(str(i) for i in range(count))
     if (folder / names).is_file():
         classes = tuple(line.strip() for line in (folder / names).read_text("utf-8").splitlines() if line.strip())
+    if len(classes) != count:
+        raise DataError(f"{folder / names} names {len(classes)} classes; there are {count}", fits="fetch it again")
     return Source(str(folder), "cifar", classes, entries, pixels=np.concatenate(pixels))
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_BITS = 3  # of 64, in which the hashes of near copies may differ
+LEAST_ALIKE = 0.98  # correlation of the grey thumbnails of near copies
+MOST_PAIRS = 200_000  # a film's frames are all alike: the search ends here
 _SIDE = 8  # the hash has 8 x 8 bits
-_LUMA = np.array([0.299, 0.587, 0.114])
+_THUMBNAIL = 16
+_BLOCK = 1 << 22  # comparisons at a time
 
 
 def digest(pixels: NDArray[np.uint8]) -> bytes:
@@ -17,65 +21,66 @@ def digest(pixels: NDArray[np.uint8]) -> bytes:
     return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).digest()
 
 
-def difference_hash(pixels: NDArray[np.uint8]) -> int:
-    """The 64-bit difference hash of one picture (H, W, C), as ImageHash's ``dhash`` has it: whether each of 8 x 9 means
-    is darker than its right neighbour."""
+def look(pixels: NDArray[np.uint8]) -> tuple[int, NDArray[np.uint8]]:
+    """What near copies are known by: the hash and a grey thumbnail (256,) of one picture (H, W, C).
+
+    The hash is ImageHash's 64-bit difference hash: whether each of 8 x 9 grey means is darker than its right neighbour.
+    """
     import imagehash
     from PIL import Image
 
-    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    return int(str(imagehash.dhash(picture, hash_size=_SIDE)), 16)
+    grey = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("L")
+    bits = imagehash.dhash(grey, hash_size=_SIDE).hash
+    small = grey.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
+    return int.from_bytes(np.packbits(bits).tobytes()), np.asarray(small).ravel()
 
 
-def difference_hashes(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Difference hashes of many small pictures at once, (N, H, W, C) -> (N,), by means over equal parts of each.
+def near_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.int64], bool]:
+    """Pairs (i < j) of near copies, (P, 2), the most alike first; and whether the search ended at ``MOST_PAIRS``.
 
-    The parts are those of a box filter, not of ImageHash's Lanczos filter, so single bits may differ from
-    ``difference_hash``; use one or the other for a data set, never both.
+    Near copies are pictures of which the hashes (N,) differ in at most ``MOST_BITS`` bits and the thumbnails (N, 256)
+    correlate by at least ``LEAST_ALIKE``. Two such hashes agree in at least one of ``MOST_BITS + 1`` parts of their
+    bits (Manku, Jain & Das Sarma 2007), so only pictures that share a part are compared. A part takes every fourth bit,
+    so that it sees all of the picture. Flat pictures, of a hash that says nothing, are left out.
     """
-    count, height, width, channels = images.shape
-    rows = np.linspace(0, height, _SIDE + 1).round().astype(int)
-    columns = np.linspace(0, width, _SIDE + 2).round().astype(int)
-    hashes = np.zeros(count, np.uint64)
-    for first in range(0, count, 4096):
-        block = images[first : first + 4096]
-        grey = block[..., 0].astype(np.float32) if channels == 1 else (block @ _LUMA).astype(np.float32)
-        sums = np.add.reduceat(np.add.reduceat(grey, rows[:-1], axis=1), columns[:-1], axis=2)
-        areas = np.diff(rows)[:, None] * np.diff(columns)[None, :]
-        means = sums / areas
-        bits = (means[:, :, 1:] > means[:, :, :-1]).reshape(len(block), -1)
-        hashes[first : first + 4096] = np.packbits(bits, axis=1).view(">u8")[:, 0]
-    return hashes
-
-
-def near_pairs(hashes: NDArray[np.uint64], most: int = 3) -> list[tuple[int, int]]:
-    """Pairs (i < j) of which the hashes differ in at most ``most`` of 64 bits.
-
-    Two such hashes agree in at least one of ``most + 1`` parts of their bits (Manku, Jain & Das Sarma 2007), so only
-    pictures that share a part are compared. Flat pictures, of a hash that says nothing, are left out.
-    """
-    parts = np.array_split(np.arange(64), most + 1)
+    centred = thumbnails.astype(np.float32)
+    centred -= centred.mean(1, keepdims=True)
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.float32(1e-6))
+    counts = np.bitwise_count(hashes)
+    useful = np.flatnonzero((counts > 4) & (counts < 60))
     found: set[tuple[int, int]] = set()
-    useful = np.flatnonzero((np.bitwise_count(hashes) > 4) & (np.bitwise_count(hashes) < 60))
-    for bits in parts:
-        mask = np.uint64(sum(1 << int(bit) for bit in bits))
-        keys = hashes[useful] & mask
-        order = np.argsort(keys, kind="stable")
-        ordered, members = keys[order], useful[order]
-        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        for start, end in zip(starts, np.r_[starts[1:], len(ordered)], strict=True):
-            if end - start > 1:
-                found |= _within(members[start:end], hashes, most)
-    return sorted(found)
+    for part in range(MOST_BITS + 1):
+        mask = np.uint64(sum(1 << bit for bit in range(part, 64, MOST_BITS + 1)))
+        for members in _sharing(useful, hashes[useful] & mask):
+            for pairs in _within(members, hashes):
+                alike = np.einsum("ij,ij->i", centred[pairs[:, 0]], centred[pairs[:, 1]])
+                found.update(map(tuple, pairs[alike >= LEAST_ALIKE].tolist()))
+                if len(found) >= MOST_PAIRS:
+                    return _ordered(found, centred), True
+    return _ordered(found, centred), False
 
 
-def _within(members: NDArray[np.int64], hashes: NDArray[np.uint64], most: int) -> set[tuple[int, int]]:
-    found: set[tuple[int, int]] = set()
-    for i, one in enumerate(members[:-1]):
-        others = members[i + 1 :]
-        close = others[np.bitwise_count(hashes[others] ^ hashes[one]) <= most]
-        found |= {(min(int(one), int(other)), max(int(one), int(other))) for other in close}
-    return found
+def _sharing(members: NDArray[np.int64], keys: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
+    """The members that have the same key, for each key of several; each in rising order."""
+    order = np.argsort(keys, kind="stable")
+    borders = np.flatnonzero(np.diff(keys[order])) + 1
+    return (part for part in np.split(members[order], borders) if len(part) > 1)
+
+
+def _within(members: NDArray[np.int64], hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
+    """Pairs of members (P, 2) with hashes that differ in few bits, some at a time."""
+    own = hashes[members]
+    rows = max(1, _BLOCK // len(members))
+    for first in range(0, len(members), rows):
+        i, j = np.nonzero(np.bitwise_count(own[first : first + rows, None] ^ own[None, :]) <= MOST_BITS)
+        i += first
+        yield np.stack([members[i[i < j]], members[j[i < j]]], axis=1)
+
+
+def _ordered(found: set[tuple[int, int]], centred: NDArray[np.float32]) -> NDArray[np.int64]:
+    pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
+    alike = np.einsum("ij,ij->i", centred[pairs[:, 0]], centred[pairs[:, 1]])
+    return pairs[np.argsort(-alike, kind="stable")]
 
 
 def groups(digests: Sequence[bytes]) -> list[list[int]]:

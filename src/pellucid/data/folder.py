@@ -24,16 +24,22 @@ def open_folder(root: Path) -> Source | None:
                 fits="move them into one folder per class, or give a CSV file of path,label",
             )
         return None
-    splits = {folder: SPLIT_NAMES[folder.name.lower()] for folder in folders if folder.name.lower() in SPLIT_NAMES}
-    if "train" not in splits.values() and len(folders) == 1 and _folders(folders[0]):
+    named = {folder: SPLIT_NAMES[folder.name.lower()] for folder in folders if folder.name.lower() in SPLIT_NAMES}
+    splits = {folder: split for folder, split in named.items() if _folders(folder)}
+    if "train" not in splits.values() and len(folders) == 1 and not _holds_pictures(folders[0]):
         from pellucid.data.source import open_source
 
         return open_source(folders[0])
     listing = Listing(root, "folder")
-    if "train" in splits.values() and all(_folders(folder) for folder in splits):
+    if splits and len(splits) == len(folders) > 1 and "train" not in splits.values():
+        there = ", ".join(folder.name for folder in folders)
+        raise DataError(f"{root} has no training pictures: its folders are {there}", fits="a folder train beside them")
+    if "train" in splits.values():
         for folder in folders:
             if folder in splits:
                 _classes(folder, splits[folder], listing)
+            elif folder in named:
+                listing.skipped.append(Skipped(folder.name, "a split without folders of classes: it has no labels"))
             else:
                 listing.skipped.append(Skipped(folder.name, "a folder beside the splits"))
         _say_unmatched(listing)
@@ -45,6 +51,10 @@ def open_folder(root: Path) -> Source | None:
 
 def _folders(root: Path) -> list[Path]:
     return sorted(item for item in root.iterdir() if item.is_dir() and not item.name.startswith((".", "__")))
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(item.suffix.lower() in PICTURE_SUFFIXES for item in folder.iterdir())
 
 
 def _classes(root: Path, split: str | None, listing: Listing) -> None:
@@ -67,11 +77,14 @@ def _pictures(folder: Path, label: str, split: str | None, listing: Listing) -> 
                 listing.skipped.append(Skipped(name, "its name begins with a dot or two underscores"))
         elif file.is_dir():
             continue
+        elif not file.is_file():
+            listing.skipped.append(Skipped(name, "a link to nothing, or no plain file"))
         elif file.suffix.lower() in PICTURE_SUFFIXES:
             listing.add(file, name, label, split)
             found = True
         else:
-            listing.skipped.append(Skipped(name, f"'{file.suffix}' is no picture"))
+            kind = f"a file that ends in '{file.suffix}'" if file.suffix else "a file without an ending"
+            listing.skipped.append(Skipped(name, f"{kind} is no picture"))
     if not found:
         listing.skipped.append(Skipped(folder.relative_to(listing.origin).as_posix(), "a folder without pictures"))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import math
 import zlib
 from pathlib import Path
 
@@ -37,7 +39,8 @@ def open_idx(folder: Path) -> Source | None:
     """
     if not any(_find(folder, part, "images-idx3") for part in _PARTS.values()):
         return None
-    pixels, entries = [], []
+    pixels: list[NDArray[np.uint8]] = []
+    entries: list[Entry] = []
     for split, part in _PARTS.items():
         images_file, labels_file = _find(folder, part, "images-idx3"), _find(folder, part, "labels-idx1")
         if images_file is None and labels_file is None:
@@ -48,6 +51,11 @@ def open_idx(folder: Path) -> Source | None:
         images, labels = read_idx(images_file, dimensions=3), read_idx(labels_file, dimensions=1)
         if len(images) != len(labels):
             raise DataError(f"{images_file} holds {len(images)} pictures and {labels_file} {len(labels)} labels")
+        if not images.size:
+            raise DataError(f"{images_file} holds no pictures")
+        if pixels and pixels[0].shape[1:3] != images.shape[1:]:
+            sizes = " and ".join(f"{height} x {width}" for height, width in (pixels[0].shape[1:3], images.shape[1:]))
+            raise DataError(f"the training and test pictures in {folder} have different sizes: {sizes}")
         pixels.append(images[..., None])
         entries += [Entry(f"{split}:{i}", int(label), split) for i, label in enumerate(labels)]
     return Source(
@@ -64,7 +72,7 @@ def read_idx(file: Path, dimensions: int) -> NDArray[np.uint8]:
     encoded = file.read_bytes()
     if encoded[:2] == b"\x1f\x8b":
         try:
-            encoded = gzip.decompress(encoded)
+            encoded = _unpacked(encoded, 4 + 4 * dimensions)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{file} is damaged: {error}", fits="fetch it again") from None
     if encoded[:3] != b"\0\0\x08" or len(encoded) < 4 + 4 * dimensions or encoded[3] != dimensions:
@@ -73,12 +81,21 @@ def read_idx(file: Path, dimensions: int) -> NDArray[np.uint8]:
             found=encoded[:4].hex(" "),
             fits=f"00 00 08 {dimensions:02x}",
         )
-    shape = np.frombuffer(encoded, ">u4", dimensions, 4).astype(np.int64)
+    shape = [int(size) for size in np.frombuffer(encoded, ">u4", dimensions, 4)]
     values = np.frombuffer(encoded, np.uint8, offset=4 + 4 * dimensions)
-    if values.size != shape.prod():
+    if values.size != math.prod(shape):
         wanted = " x ".join(map(str, shape))
         raise DataError(f"{file} is cut off or too long: {wanted} bytes announced, {values.size} there")
     return values.reshape(shape)
+
+
+def _unpacked(encoded: bytes, header_size: int) -> bytes:
+    """What is gzipped, no more of it than the IDX header announces and one byte."""
+    with gzip.GzipFile(fileobj=io.BytesIO(encoded)) as stream:
+        header = stream.read(header_size)
+        announced = math.prod(int.from_bytes(header[i : i + 4], "big") for i in range(4, len(header), 4))
+        # Deflate packs at most 1032 to 1, so a header that announces more is not believed.
+        return header + stream.read(min(announced, 1032 * len(encoded)) + 1)
 
 
 def _find(folder: Path, part: str, what: str) -> Path | None:

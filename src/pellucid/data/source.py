@@ -30,6 +30,7 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
+_FITS = "a folder per class, a CSV file, IDX or CIFAR files, .npz, or a zip or tar of these"
 BROKEN_SHARE = 0.10  # more than this share of broken files stops: something else is wrong
 
 
@@ -119,7 +120,7 @@ def natural_order(names: set[str]) -> tuple[str, ...]:
     ('1', '2', '10')
     """
     numbers = all(name.isdecimal() for name in names)
-    return tuple(sorted(names, key=int) if numbers else sorted(names))
+    return tuple(sorted(names, key=lambda name: (int(name), name)) if numbers else sorted(names))
 
 
 def open_source(where: str | Path) -> Source:
@@ -128,15 +129,26 @@ def open_source(where: str | Path) -> Source:
     Raises:
         DataError: where nothing is there, or nothing that is a data set, or it is damaged.
     """
+    path = Path(where).expanduser()
+    try:
+        return _open(path)
+    except OSError as error:
+        raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}") from None
+
+
+def _open(path: Path) -> Source:
     from pellucid.data import archive, arrays, cifar, folder, idx, table
 
-    path = Path(where).expanduser()
     if not path.exists():
         raise DataError(f"there is no file or folder {path}{_nearest(path)}")
     if path.is_dir():
-        for opener in (idx.open_idx, cifar.open_cifar, arrays.open_arrays, folder.open_folder):
+        for opener in (idx.open_idx, cifar.open_cifar, arrays.open_arrays, table.open_table_of, folder.open_folder):
             if source := opener(path):
                 return source
+        files = sorted(item.name for item in path.iterdir() if not item.name.startswith("."))
+        if files:
+            listed = ", ".join(files[:5]) + (", ..." if len(files) > 5 else "")
+            raise DataError(f"there is no data set in {path}", found=listed, fits=_FITS)
         raise DataError(f"{path} is empty", fits="a folder per class with pictures in it")
     if archive.is_archive(path):
         return archive.open_archive(path)
@@ -150,7 +162,7 @@ def open_source(where: str | Path) -> Source:
     raise DataError(
         f"{path} is no data set",
         found=f"a file that ends in '{path.suffix}'",
-        fits="a folder per class, a CSV file, IDX or CIFAR files, .npz, or a zip or tar of these",
+        fits=_FITS,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from pellucid.data.source import SPLIT_NAMES, Listing, Source
@@ -45,6 +46,13 @@ def open_table(file: Path) -> Source:
     return listing.source()
 
 
+def open_table_of(folder: Path) -> Source | None:
+    """The one CSV (or TSV) file of a folder that has no folders of classes; None elsewhere."""
+    tables = [file for file in folder.iterdir() if file.suffix.lower() in (".csv", ".tsv") and file.name[0] != "."]
+    folders = [item for item in folder.iterdir() if item.is_dir() and not item.name.startswith((".", "__"))]
+    return open_table(tables[0]) if len(tables) == 1 and len(folders) < 2 else None
+
+
 def _rows(file: Path) -> list[list[str]]:
     try:
         text = file.read_text("utf-8-sig")
@@ -52,11 +60,13 @@ def _rows(file: Path) -> list[list[str]]:
         raise DataError(f"{file} is no UTF-8 text (byte {error.start})", fits="save it as CSV UTF-8") from None
     delimiter = "\t" if file.suffix.lower() == ".tsv" else max(",;\t", key=text.partition("\n")[0].count)
     try:
-        rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
         raise DataError(f"{file} is no CSV file: {error}") from None
-    if not rows:
+    if not any(any(row) for row in rows):
         raise DataError(f"{file} is empty", fits="path,label on every line")
+    if not any(rows[0]):
+        raise DataError(f"{file} begins with an empty line", fits="a header path,label or path,label,split")
     return rows
 
 

@@ -45,7 +45,9 @@ def check_page(found: Checked) -> str:
     across = [group for group in found.exact if group.crosses_splits]
     parts += _groups("Copies across splits: what is measured on was learned from", across, found)
     parts += _groups("Exact copies", [group for group in found.exact if not group.crosses_splits], found)
-    parts += _groups("Near copies", list(found.near), found)
+    near = [group for group in found.near if group.crosses_splits]
+    parts += _groups("Near copies across splits", near, found)
+    parts += _groups("Near copies", [group for group in found.near if not group.crosses_splits], found)
     return page(f"Check of {found.origin}", "\n".join(parts), script=SORT)
 
 
@@ -67,8 +69,11 @@ def _groups(title: str, items: list[Group], found: Checked) -> list[str]:
         return []
     shown = []
     for group in items[:_MOST]:
-        picture = found.thumbnails.get(group.index)
-        image = _image(picture, group.classes[0]) if picture is not None else ""
+        image = "".join(
+            _image(found.thumbnails[i], f"{label}, {name}")
+            for i, label, name in zip(group.indices, group.classes, group.names, strict=True)
+            if i in found.thumbnails
+        )
         names = "<br>".join(
             f"{text(name)} <span class='soft'>{text(label)}{'' if split == 'all' else ', ' + text(split)}</span>"
             for name, label, split in zip(group.names[:6], group.classes, group.splits, strict=False)
