@@ -69,7 +69,7 @@ def curves(title: str, unit: str, series: Sequence[Series], *, over: str = "epoc
 
 SCRIPT = """
 for(const chart of document.querySelectorAll('figure.chart')){
- const svg=chart.querySelector('svg'),line=chart.querySelector('.cursor'),read=chart.querySelector('.read');
+ const svg=chart.querySelector('svg[role=img]'),line=chart.querySelector('.cursor'),read=chart.querySelector('.read');
  const [series,scale]=[...chart.querySelectorAll('script')].map(s=>JSON.parse(s.textContent));
  const xs=[...new Set(series.flatMap(s=>s.x))].sort((a,b)=>a-b);let at=xs.length-1;
  const show=()=>{const x=xs[at],px=scale[2]+(x-scale[0])/(scale[1]-scale[0])*(scale[3]-scale[2]);
