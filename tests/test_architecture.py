@@ -74,7 +74,9 @@ def test_a_room_of_records_knows_no_torch(room: str) -> None:
         assert not [name for name in names if name.split(".")[0] == "torch"], file
 
 
-@pytest.mark.parametrize("module", ["pellucid", "pellucid.cli.app", "pellucid.data", "pellucid.draw", "pellucid.doctor"])
+@pytest.mark.parametrize(
+    "module", ["pellucid", "pellucid.cli.app", "pellucid.data", "pellucid.draw", "pellucid.doctor"]
+)
 def test_no_torch_and_no_matplotlib_before_they_are_needed(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'matplotlib', 'torchmetrics') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -80,6 +80,7 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     from tests.docs.photos import write_photos
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.syspath_prepend(str(tmp_path))
     write_photos(tmp_path / "photos")
     namespace: dict[str, object] = {"__name__": "__main__"}
