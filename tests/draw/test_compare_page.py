@@ -18,11 +18,11 @@ def made(root: Path) -> str:
 
 
 def test_runs_their_differences_and_their_curves(tmp_path: Path) -> None:
-    write_run(tmp_path / "slow", learning_rate=0.01, result=measured(PLAIN_CLASSES, 100))
+    write_run(tmp_path / "slow", learning_rate=0.00001, result=measured(PLAIN_CLASSES, 100))
     write_run(tmp_path / "quick", learning_rate=0.5, done=3, end=None)
     html = made(tmp_path)
     text = Outline(html).text
-    for part in ("slow", "quick", "8/8", "3/8", "finished", "interrupted", "learning_rate", "0.0100", "0.5000"):
+    for part in ("slow", "quick", "8/8", "3/8", "finished", "interrupted", "learning_rate", "1e-05", "0.5", "2.0"):
         assert part in text
     assert "weight_decay" not in text
     assert len(re.findall("<polyline", html)) == 4  # two runs in each of two charts

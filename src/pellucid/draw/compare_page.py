@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pellucid.draw.curves import SCRIPT, Series, curves, logged
-from pellucid.draw.page import SORT, page, table
+from pellucid.draw.page import SORT, Number, page, table
 
 if TYPE_CHECKING:
     from pellucid.train.runs import Comparison
@@ -16,7 +16,7 @@ def compare_page(comparison: Comparison, rows: list[dict[str, Any]]) -> str:
     names = [run.name for run in comparison.runs]
     parts = [
         "<h1>Runs side by side</h1>",
-        table(list(rows[0]), [list(row.values()) for row in rows], sortable=True),
+        table(list(rows[0]), [[_shown(name, value) for name, value in row.items()] for row in rows], sortable=True),
         "<h2>Settings in which they differ</h2>",
     ]
     if comparison.differ:
@@ -42,5 +42,10 @@ def compare_page(comparison: Comparison, rows: list[dict[str, Any]]) -> str:
     return page("Runs side by side", "\n".join(parts), script=SCRIPT + SORT)
 
 
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+def _shown(name: str, value: Any) -> Any:
+    return Number(value, 1) if name == "minutes" else value
+
+
+def _plain(value: Any) -> str | None:
+    """A setting as it is written: 1e-05 is not to become 0.0000."""
+    return None if value is None else f"{value:g}" if isinstance(value, float) else str(value)

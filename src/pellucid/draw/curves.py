@@ -12,7 +12,7 @@ from pellucid.draw.page import text
 
 WIDTH, HEIGHT = 520, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 34
-_COLORS = ("--a", "--b", "--c", "--d")
+_COLORS = ("--a", "--b", "--c", "--d", "--e", "--f")
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,8 @@ def curves(title: str, unit: str, series: Sequence[Series], *, over: str = "epoc
     parts = [_grid(ticks, py), _x_axis(x_low, x_high, px, over)]
     for i, one in enumerate(kept):
         color = f"var({_COLORS[i % len(_COLORS)]})"
-        dashes = ' stroke-dasharray="6 4"' if i >= len(_COLORS) else ""
         points = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in zip(one.x, one.y, strict=True))
-        parts.append(f'<polyline fill="none" stroke="{color}" stroke-width="2"{dashes} points="{points}"/>')
+        parts.append(f'<polyline fill="none" stroke="{color}" stroke-width="2"{_dashes(i)} points="{points}"/>')
         dots = zip(one.x, one.y, strict=True) if len(one.x) <= 60 else ()
         parts += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="2.5" fill="{color}"/>' for x, y in dots]
     data = json.dumps([{"name": one.name, "x": one.x, "y": one.y} for one in kept]).replace("<", "\\u003c")
@@ -121,9 +120,14 @@ def _x_axis(low: float, high: float, px: Callable[[float], float], over: str) ->
     return f'{marks}<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{text(over)}</text>'
 
 
+def _dashes(i: int) -> str:
+    """Curves that take a colour for the second time are dashed, for the third time dotted."""
+    return ("", ' stroke-dasharray="6 3"', ' stroke-dasharray="2 3"')[min(2, i // len(_COLORS))]
+
+
 def _legend(series: Sequence[Series]) -> str:
     return " ".join(
         f'<span><svg width="14" height="10" aria-hidden="true"><line x1="0" x2="14" y1="5" y2="5" '
-        f'stroke="var({_COLORS[i % len(_COLORS)]})" stroke-width="3"/></svg> {text(one.name)}</span>'
+        f'stroke="var({_COLORS[i % len(_COLORS)]})" stroke-width="3"{_dashes(i)}/></svg> {text(one.name)}</span>'
         for i, one in enumerate(series)
     )

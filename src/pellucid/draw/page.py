@@ -12,9 +12,9 @@ _TALL = 60  # rows beyond which a table scrolls in a box of its own
 
 STYLE = """
 :root{--ink:#1c2430;--soft:#5c6a7c;--line:#d9dfe7;--paper:#fff;--card:#f6f8fb;--accent:#1f6feb;--good:#1a7f4b;--bad:#c4432b;
---a:#1f6feb;--b:#d1690e;--c:#1a7f4b;--d:#8250df}
+--a:#1f6feb;--b:#d1690e;--c:#1a7f4b;--d:#8250df;--e:#c2317e;--f:#0d8390}
 @media(prefers-color-scheme:dark){:root{--ink:#e6ebf2;--soft:#9aa7b8;--line:#313b49;--paper:#12171f;--card:#1a212c;
---accent:#6cb0ff;--good:#56d394;--bad:#ff8f78;--a:#6cb0ff;--b:#ffa657;--c:#56d394;--d:#c297ff}}
+--accent:#6cb0ff;--good:#56d394;--bad:#ff8f78;--a:#6cb0ff;--b:#ffa657;--c:#56d394;--d:#c297ff;--e:#ff8cc6;--f:#5fd3e0}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI","Noto Sans",
 "Noto Sans CJK SC","PingFang SC","Microsoft YaHei",sans-serif}
@@ -95,6 +95,14 @@ class Share:
     value: float
 
 
+@dataclass(frozen=True)
+class Number:
+    """A number that a table shows with so many digits behind the point, and sorts by its value."""
+
+    value: float
+    digits: int
+
+
 def page(title: str, body: str, *, script: str = "", style: str = "", language: str = "en") -> str:
     """A whole HTML page. ``title`` is plain text; ``body`` is HTML whose texts went through ``text``."""
     return (
@@ -163,11 +171,13 @@ def _row(row: Sequence[Any], left: Sequence[bool]) -> str:
 
 
 def _cell(value: Any, left: bool) -> str:
-    plain = value.value if isinstance(value, Share) else value
+    plain = value.value if isinstance(value, Share | Number) else value
     if plain is None or (isinstance(plain, float) and math.isnan(plain)):
         return '<td class="left">–</td>' if left else '<td data-value="-1">–</td>'
     if isinstance(value, Share):
         return f'<td class="share" style="--v:{plain:.1%}" data-value="{plain!r}">{plain:.4f}</td>'
+    if isinstance(value, Number):
+        return f'<td{_left(left)} data-value="{plain!r}">{plain:,.{value.digits}f}</td>'
     if isinstance(value, float):
         return f'<td{_left(left)} data-value="{value!r}">{value:.4f}</td>'
     if isinstance(value, int) and not isinstance(value, bool):
