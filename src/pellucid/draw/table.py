@@ -12,24 +12,36 @@ if TYPE_CHECKING:
 
 HEADS = ("layer", "operation", "output", "parameters", "MACs", "MACs/par.", "memory", "field", "step")
 _LEFT = 2  # columns that are aligned to the left
-_NARROW = 100
+_DROPPED = ("MACs/par.", "step", "memory", "field")  # in this order, where there is no room for all
+_SHORTEST = 16  # a name or an operation is not cut shorter than this
 _GAP = "  "
 
 
 def table_text(name: str, account: Account, width: int | None = None) -> str:
-    """Plain text. Up to 100 columns wide the two ratios are left out."""
+    """Plain text, within ``width`` columns: names are cut, then columns left out, the ratios first."""
     room = width or shutil.get_terminal_size((120, 24)).columns
     rows = [_cells(row) for row in account.rows]
-    keep = [i for i, head in enumerate(HEADS) if room >= _NARROW or head not in ("MACs/par.", "step")]
-    widths = {i: max(len(HEADS[i]), *(len(row[i]) for row in rows)) for i in keep}
+    widths = _widths(rows, room)
+    keep = list(widths)
     spare = room - sum(widths.values()) - len(_GAP) * (len(keep) - 1)
     for i in (1, 0):
-        cut = min(max(0, -spare), max(0, widths[i] - 16))
+        cut = min(max(0, -spare), max(0, widths[i] - _SHORTEST))
         widths[i], spare = widths[i] - cut, spare + cut
     lines = [name, _line(HEADS, widths), "-" * (sum(widths.values()) + len(_GAP) * (len(keep) - 1))]
     lines += [_line(row, widths) for row in rows]
     lines.append(lines[2])
     return "\n".join(lines + totals(account))
+
+
+def _widths(rows: list[tuple[str, ...]], room: int) -> dict[int, int]:
+    """The columns that fit side by side, by their full width."""
+    widths = {i: max(len(head), *(len(row[i]) for row in rows)) for i, head in enumerate(HEADS)}
+    for head in _DROPPED:
+        least = sum(min(w, _SHORTEST) if i < _LEFT else w for i, w in widths.items()) + len(_GAP) * (len(widths) - 1)
+        if least <= room:
+            break
+        del widths[HEADS.index(head)]
+    return widths
 
 
 def totals(account: Account) -> list[str]:
@@ -55,7 +67,7 @@ def table_rich(name: str, account: Account, out: TextIO) -> None:
     from rich.text import Text
 
     console = Console(file=out)
-    keep = [i for i, head in enumerate(HEADS) if console.width >= _NARROW or head not in ("MACs/par.", "step")]
+    keep = list(_widths([_cells(row) for row in account.rows], console.width))
     drawn = Table(title=name, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
     for i in keep:
         side = "left" if i < _LEFT else "right"
