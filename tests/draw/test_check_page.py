@@ -21,10 +21,8 @@ def save(file: Path, seed: int, size: tuple[int, int] = (24, 32)) -> None:
     Image.fromarray(pixels).save(file)
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Checked:
+def write_data(root: Path) -> Path:
     """Two classes in two splits: one picture twice, one in both splits, one file that is broken."""
-    root = tmp_path_factory.mktemp("data") / "animals"
     for i in range(6):
         save(root / "train" / "cat" / f"{i}.png", i)
         save(root / "train" / TRAP / f"{i}.png", 100 + i)
@@ -33,7 +31,12 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Checked:
     save(root / "train" / "cat" / "again.png", 0)
     save(root / "test" / TRAP / "leaked.png", 101)
     (root / "train" / "cat" / f"{TRAP}.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    return check(str(root))
+    return root
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Checked:
+    return check(str(write_data(tmp_path_factory.mktemp("data") / "animals")))
 
 
 def test_the_numbers_are_those_that_were_found(found: Checked) -> None:

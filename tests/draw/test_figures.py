@@ -88,6 +88,11 @@ def test_hostile_names_are_drawn_without_a_warning(tmp_path: Path) -> None:
         figures.save_mistakes(tmp_path / "mistakes.png", result.mistakes, pictures(result))
 
 
+def test_dollars_in_names_are_dollars(tmp_path: Path) -> None:
+    figures.save_confusion(tmp_path / "confusion.png", [[1, 0], [0, 1]], ["$\\frac{$", "$5 or $6"])  # no mathematics
+    assert (tmp_path / "confusion.png").is_file()
+
+
 def test_names_without_a_font_are_written_in_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert figures.drawable(["cat", "Kätzchen"]) == (["cat", "Kätzchen"], "")
     monkeypatch.setattr(figures, "_FONTS", ["DejaVu Sans"])  # comes with matplotlib, and has no Chinese

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.draw import compare_page
+from pellucid.data.check import check
+from pellucid.draw import check_page, compare_page
 from pellucid.draw.report import write_report
 from pellucid.train.record import read_run
 from pellucid.train.runs import as_rows, compare, list_runs
 from tests.browser import Browser, Page
+from tests.draw.test_check_page import write_data
 from tests.made_runs import HOSTILE_CLASSES, HOSTILE_NAME, PLAIN_CLASSES, measured, pictures, write_run
 
 pytestmark = pytest.mark.browser
@@ -43,6 +45,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     runs = list_runs(root)
     found["compare"] = root / "compare.html"
     found["compare"].write_text(compare_page(compare(runs), as_rows(runs)), "utf-8")
+    data = write_data(
+        tmp_path_factory.mktemp("data") / "a-rather-long-name-of-a-folder-of-pictures-without-a-space-in-it"
+    )
+    found["check"] = root / "check.html"
+    found["check"].write_text(check_page(check(str(data))), "utf-8")
     return found
 
 
@@ -66,12 +73,12 @@ def column(page: Page, nth: int) -> list[str]:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (400, False)])
-@pytest.mark.parametrize("name", ["plain", "hostile", "many", "unfinished", "compare"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "many", "unfinished", "compare", "check"])
 def test_a_page_says_nothing_asks_nothing_and_fits(
     browser: Browser, pages: dict[str, Path], name: str, width: int, dark: bool
 ) -> None:
     with browser.open(pages[name], width=width, dark=dark) as page:
-        assert page.value("document.documentElement.scrollWidth") <= width
+        assert page.value("[innerWidth,document.documentElement.scrollWidth]") == [width, width]
         assert page.value("typeof window.hacked") == "undefined"
         assert page.value("[...document.images].every(i=>i.complete&&i.naturalWidth>0)")
         page.assert_quiet()

@@ -22,6 +22,7 @@ main{max-width:1080px;margin:0 auto;padding:24px 20px 64px}
 h1{font-size:1.7rem;line-height:1.25;margin:.2em 0}
 h2{font-size:1.2rem;margin:2.2em 0 .6em;padding-top:.4em;border-top:1px solid var(--line)}
 p{max-width:70ch}
+h1,h2,p{overflow-wrap:anywhere}
 a{color:var(--accent)}
 .soft{color:var(--soft)}
 .cards{display:flex;flex-wrap:wrap;gap:12px;margin:18px 0}
@@ -63,7 +64,8 @@ td.share{min-width:96px;
 background:linear-gradient(to right,color-mix(in srgb,var(--accent) 20%,transparent) var(--v),transparent 0)}
 .tall{max-height:36rem;overflow:auto;border:1px solid var(--line);border-radius:8px}
 .tall thead th{position:sticky;top:0;background:var(--paper)}
-.tall tfoot td{position:sticky;bottom:0;background:var(--paper)}
+.tall td.strip,thead:has(~tbody .strip) th:last-child{text-align:left}
+tfoot td{position:sticky;bottom:0;background:var(--paper)}
 tfoot td{border-bottom:0;font-weight:600}
 details{margin:.8em 0}
 .read{min-height:1.6em;font-variant-numeric:tabular-nums}
