@@ -2,8 +2,8 @@
 
     python bench/memory.py --json memory.json
 
-Claim: within 10% on five networks. Each is trained for two steps (forward, cross-entropy, backward, AdamW) on the CPU in
-a process of its own. What it takes is what PyTorch's profiler sees allocated at the highest moment of the second step,
+Claim: within 10% on five networks. Each is trained for two steps (forward, cross-entropy, backward, AdamW) on the CPU
+in a process of its own. What it takes is what PyTorch's profiler sees allocated at the highest moment of the second step,
 beside what stays (parameters, buffers, optimizer, batch). The growth of the process's resident memory is printed
 beside it as a cross-check: it holds oneDNN's own scratch and the allocator's leftovers as well.
 
@@ -90,7 +90,8 @@ def main() -> int:
         done = subprocess.run([sys.executable, __file__, "--case", case], capture_output=True, text=True, check=True)
         results[case] = json.loads(done.stdout.strip().splitlines()[-1])
         row = results[case]
-        print(f"{case:<10} forecast {row['forecast_bytes'] / 2**20:7.1f} MiB  took {row['took_bytes'] / 2**20:7.1f} MiB  "
+        told, took = row["forecast_bytes"] / 2**20, row["took_bytes"] / 2**20
+        print(f"{case:<10} forecast {told:7.1f} MiB  took {took:7.1f} MiB  "
               f"{row['error']:+.1%}  (resident +{row['resident_growth_bytes'] / 2**20:.0f} MiB)")  # fmt: skip
     import torch
 

@@ -22,8 +22,9 @@ def test_lines_stay_within_the_width_and_no_row_is_lost(account: pellucid.graph.
     lines = table_text("ResNet", account, width).splitlines()
     rows = lines[3 : 3 + len(account.rows)]
     assert max(map(len, lines)) <= width
-    assert [line.split()[0] for line in rows] == [row.name for row in account.rows]
+    assert len(rows) == len(account.rows)
     for line, row in zip(rows, account.rows, strict=True):
+        assert row.name.startswith(line.split()[0].removesuffix("…"))
         assert "x".join(map(str, row.shape)) in line
         assert not row.parameters or f"{row.parameters:,}" in line
         assert not row.macs or f"{row.macs:,}" in line
