@@ -17,6 +17,7 @@ The rules, for every format alike:
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -59,15 +60,15 @@ def decode(
     """
     picture = _open(encoded, name, max_pixels)
     if picture.format in ("JPEG", "MPO"):
-        size = _scaled(picture, fit)
-        pixels = _decode_jpeg(encoded, picture, channels, size)
+        by = _shrunk(picture, fit)
+        pixels = _decode_jpeg(encoded, picture, channels, by)
         if pixels is not None:
             return pixels
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if picture.format in ("JPEG", "MPO"):
-                picture.draft(None, size)
+                picture.draft(None, (picture.width // by, picture.height // by))
             picture.load()
             _refuse_size(name, picture.size, max_pixels)  # an icon's header need not tell the truth
             upright = _upright(picture)
@@ -123,6 +124,8 @@ def _refused(name: str, encoded: bytes, error: Exception) -> DecodeError:
     if "cannot identify" in reason:
         known = _format(encoded)
         reason = f"it is a {known}, a format that is not read" if known else "it is no picture of a known format"
+    if type(error).__name__ == "DecompressionBombError":  # Pillow's own limit, far above ours
+        reason = f"its header announces {next(iter(re.findall('[0-9]+', reason)), 'too many')} pixels"
     if isinstance(error, MemoryError):
         reason = "there is not enough memory"
     return DecodeError(f"{name or 'the picture'} cannot be decoded: {reason}")
@@ -142,19 +145,16 @@ def _format(encoded: bytes) -> str:
     return ""
 
 
-def _scaled(picture: Picture, fit: tuple[int, int] | None) -> tuple[int, int]:
-    """(width, height) at which to decode a JPEG: a half, a quarter or an eighth where that still covers ``fit``."""
-    width, height = picture.size
+def _shrunk(picture: Picture, fit: tuple[int, int] | None) -> int:
+    """By what to divide a JPEG's sides while decoding: 8, 4 or 2 where that still covers ``fit``, else 1."""
     if fit is None:
-        return width, height
+        return 1
+    width, height = picture.size
     least_w, least_h = fit if _orientation(picture) >= 5 else fit[::-1]
-    by = next((by for by in (8, 4, 2) if width >= by * least_w and height >= by * least_h), 1)
-    return -(-width // by), -(-height // by)
+    return next((by for by in (8, 4, 2) if width >= by * least_w and height >= by * least_h), 1)
 
 
-def _decode_jpeg(
-    encoded: bytes, picture: Picture, channels: int | None, size: tuple[int, int]
-) -> NDArray[np.uint8] | None:
+def _decode_jpeg(encoded: bytes, picture: Picture, channels: int | None, by: int) -> NDArray[np.uint8] | None:
     """By simplejpeg where it is installed and the file is plain; None sends the file to Pillow."""
     if picture.mode not in ("L", "RGB") or picture.info.get("progressive") or len(encoded) < 4:
         return None
@@ -166,7 +166,7 @@ def _decode_jpeg(
     if wanted == "L" and picture.mode == "RGB":
         return None  # luma by Pillow's rounding, so that pixels do not depend on what is installed
     orientation = _orientation(picture)
-    width, height = size
+    width, height = (-(-side // by) for side in picture.size)
     try:
         pixels = simplejpeg.decode_jpeg(
             encoded, "GRAY" if wanted == "L" else "RGB", min_height=height, min_width=width, min_factor=1
@@ -237,4 +237,4 @@ def _eight_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
         return finite.astype(np.uint8)
     if low >= 0 and high <= 65535:
         return (finite.astype(np.int64) >> 8).astype(np.uint8)
-    return ((finite - low) * (255.0 / max(high - low, np.finfo(np.float64).tiny))).astype(np.uint8)
+    return ((finite - low) / max(high - low, np.finfo(np.float64).tiny) * 255.0).astype(np.uint8)
