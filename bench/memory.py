@@ -3,7 +3,7 @@
     python bench/memory.py --json memory.json
 
 Claim: within 10% on five networks. Each is trained for two steps (forward, cross-entropy, backward, AdamW) on the CPU
-in a process of its own. What it takes is what PyTorch's profiler sees allocated at the highest moment of the second step,
+in a process of its own. What it takes is what PyTorch's profiler sees allocated at the highest moment of step two,
 beside what stays (parameters, buffers, optimizer, batch). The growth of the process's resident memory is printed
 beside it as a cross-check: it holds oneDNN's own scratch and the allocator's leftovers as well.
 

@@ -116,6 +116,15 @@ def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
     return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
 
 
+def _sleep(child: int, seconds: float) -> None:
+    """Wait, but no longer than the child lives."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return
+        time.sleep(0.01)
+
+
 def killed_run(folder: Path, settings: dict[str, Any], chance: random.Random, longest: float, most: int) -> list[str]:
     """Run to the end with up to ``most`` kills on the way; returns the moments at which it was killed."""
     moments: list[str] = []
@@ -123,7 +132,7 @@ def killed_run(folder: Path, settings: dict[str, Any], chance: random.Random, lo
     while True:
         child = born(folder, settings, output)
         if len(moments) < most and REPORT not in moments:  # training is the subject: one kill amid the report will do
-            time.sleep(longest * chance.random() ** 2)  # short lives are the more frequent: most run on from a resume
+            _sleep(child, longest * chance.random() ** 2)  # short lives are more frequent: most run on from a resume
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
