@@ -225,10 +225,13 @@ def _orientation(picture: Any) -> int:
 def _judge(source: Source, seen: list[_Seen]) -> Checked:
     good = [i for i, one in enumerate(seen) if not one.broken]
     counts: dict[str, dict[str, int]] = {}
+    named = {source.entries[i].split or "all" for i in good}
+    for name in ("train", "validation", "test", "all"):
+        if name in named:
+            counts[name] = dict.fromkeys(source.classes, 0)
     for i in good:
         entry = source.entries[i]
-        split = counts.setdefault(entry.split or "all", dict.fromkeys(source.classes, 0))
-        split[source.classes[entry.label]] += 1
+        counts[entry.split or "all"][source.classes[entry.label]] += 1
     of_class = Counter(source.classes[source.entries[i].label] for i in good)
     smallest = min(of_class.get(name, 0) for name in source.classes)
     exact = [[good[i] for i in members] for members in groups([seen[i].digest for i in good])]
@@ -264,7 +267,7 @@ def _near(seen: list[_Seen], good: list[int], exact: list[list[int]]) -> tuple[l
     repeated = {i for members in exact for i in members[1:]}
     once = [i for i in good if i not in repeated]
     hashes = np.array([seen[i].hash for i in once], np.uint64)
-    thumbnails = np.array([seen[i].small for i in once], np.uint8).reshape(len(once), -1)
+    thumbnails = np.array([seen[i].small for i in once], np.uint8).reshape(len(once), _Seen().small.size)
     pairs, ended = near_pairs(hashes, thumbnails)
     return [[once[i], once[j]] for i, j in pairs.tolist()], ended
 

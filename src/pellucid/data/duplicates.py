@@ -13,7 +13,8 @@ LEAST_ALIKE = 0.98  # correlation of the grey thumbnails of near copies
 MOST_PAIRS = 200_000  # a film's frames are all alike: the search ends here
 _SIDE = 8  # the hash has 8 x 8 bits
 _THUMBNAIL = 16
-_BLOCK = 1 << 22  # comparisons at a time
+_BLOCK = 1 << 22  # comparisons of hashes at a time
+_PAIRS = 1 << 16  # comparisons of thumbnails at a time
 
 
 def digest(pixels: NDArray[np.uint8]) -> bytes:
@@ -54,7 +55,7 @@ def near_pairs(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> tup
         for members in _sharing(useful, hashes[useful] & mask):
             for pairs in _within(members, hashes):
                 alike = np.einsum("ij,ij->i", centred[pairs[:, 0]], centred[pairs[:, 1]])
-                found.update(map(tuple, pairs[alike >= LEAST_ALIKE].tolist()))
+                found.update(map(tuple, pairs[alike >= LEAST_ALIKE][:MOST_PAIRS].tolist()))
                 if len(found) >= MOST_PAIRS:
                     return _ordered(found, centred), True
     return _ordered(found, centred), False
@@ -74,7 +75,9 @@ def _within(members: NDArray[np.int64], hashes: NDArray[np.uint64]) -> Iterator[
     for first in range(0, len(members), rows):
         i, j = np.nonzero(np.bitwise_count(own[first : first + rows, None] ^ own[None, :]) <= MOST_BITS)
         i += first
-        yield np.stack([members[i[i < j]], members[j[i < j]]], axis=1)
+        pairs = np.stack([members[i[i < j]], members[j[i < j]]], axis=1)
+        for start in range(0, len(pairs), _PAIRS):
+            yield pairs[start : start + _PAIRS]
 
 
 def _ordered(found: set[tuple[int, int]], centred: NDArray[np.float32]) -> NDArray[np.int64]:
