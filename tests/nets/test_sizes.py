@@ -85,7 +85,10 @@ def test_resnet_takes_the_stem_that_suits_the_picture() -> None:
 
 
 def test_basic_cnn_has_a_head_of_one_size_for_large_pictures() -> None:
-    features = {size: on_meta("basic_cnn", image_size=size)[-1].in_features for size in (32, 71, 72, 300)}
+    features = {
+        size: on_meta("basic_cnn", image_size=size, channels=[32, 64, 128])[-1].in_features
+        for size in (32, 71, 72, 300)
+    }
     assert features == {32: 128 * 4 * 4, 71: 128 * 8 * 8, 72: 128 * 4 * 4, 300: 128 * 4 * 4}
 
 
@@ -122,3 +125,11 @@ def test_every_network_knows_the_three_facts_of_the_data() -> None:
         assert {"classes", "in_channels", "image_size"} <= set(nets.signature(name)), name
         with pytest.raises(PellucidError, match="nothing is left|is too small|shrinks"):
             nets.make(name, image_size=0)
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks"), [(28, 3), (32, 3), (64, 3), (71, 3), (72, 4), (100, 4), (224, 5), ((16, 200), 4)]
+)
+def test_basic_cnn_takes_more_blocks_for_larger_pictures(size: int | tuple[int, int], blocks: int) -> None:
+    network = on_meta("basic_cnn", image_size=size)
+    assert sum(isinstance(layer, nn.Conv2d) for layer in network.modules()) == blocks

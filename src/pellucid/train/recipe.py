@@ -75,5 +75,5 @@ def _augmentation(data: Data) -> dict[str, Any]:
     common = {"rotation": 0.0, "scale": 0.0, "color": 0.0, "cutout": 0, "mixup": 0.0, "resized_crop": 0.0}
     if max(height, width) <= _SMALL:
         small = 0 if grey else max(1, round(min(height, width) / 16))
-        return {**common, "crop": small, "flip": not (written and grey) and len(data.classes) > 1}
+        return {**common, "crop": small, "flip": not written}
     return {**common, "crop": 0, "flip": True, "resized_crop": 0.5, "rotation": 10.0, "color": 0.2}
