@@ -39,6 +39,11 @@ def write_report(folder: Path, record: RunRecord, pictures: Pictures) -> Path:
         names = [item.name for item in record.measured.per_class]
         figures.save_confusion(folder / "confusion.png", record.measured.confusion, names)
         figures.save_mistakes(folder / "mistakes.png", record.measured.mistakes, pictures)
+    return write_page(folder, record, pictures)
+
+
+def write_page(folder: Path, record: RunRecord, pictures: Pictures) -> Path:
+    """Write ``report.html`` alone: a reader sees the page of before or this one, never half of it."""
     file = folder / "report.html"
     made = file.with_name(".report.html.tmp")
     made.write_text(report(record, pictures), "utf-8")

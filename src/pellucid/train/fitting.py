@@ -20,6 +20,7 @@ from pellucid.train.ema import Average
 from pellucid.train.execution import Execution, decide, left_as_found, prepare
 from pellucid.train.inputs import Prepared
 from pellucid.train.listeners import History, Listener, Logger
+from pellucid.train.live import LiveReport
 from pellucid.train.log import read_log
 from pellucid.train.loop import BatchesLike, Loop
 from pellucid.train.predictions import in_order, outputs_of, quick_measures
@@ -257,7 +258,7 @@ def _attach_folder(
         )
     elif (version := before.get("versions", {}).get("torch", torch.__version__)) != torch.__version__:
         _say(told, f"this run began with torch {version}, and this is {torch.__version__}: the last bits may differ")
-    told.append(Logger(folder, loop.settings.log_steps))
+    told += [Logger(folder, loop.settings.log_steps), LiveReport(folder)]
     if loop.settings.tensorboard:
         from pellucid.train.tensorboard import TensorBoardListener
 
