@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,22 @@ def test_thumbnails(found: Checked, folder: Path) -> None:
         np.testing.assert_array_equal(found.thumbnails[index], np.asarray(Image.open(folder / name)))
     assert max(max(picture.shape[:2]) for picture in found.thumbnails.values()) <= 96
     assert {i for row in found.samples.values() for i in row} <= set(found.thumbnails)
+
+
+def test_copies_across_splits_have_thumbnails_even_when_there_are_many_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["pellucid.data.check"], "_SHOWN", 2)
+    for i in range(6):
+        write(tmp_path / "train" / "cat" / f"{i}.png", i)
+        write(tmp_path / "train" / "cat" / f"{i}-again.png", i)
+    for i in range(12):
+        write(tmp_path / "train" / "dog" / f"{i}.png", 50 + i)
+    write(tmp_path / "test" / "dog" / "z.png", 61)
+    found = check(tmp_path)
+    assert len(found.exact) == 7
+    assert [group.names for group in found.across] == [("test/dog/z.png", "train/dog/11.png")]
+    assert set(found.across[0].indices) <= set(found.thumbnails)
 
 
 def test_imbalance_is_said(tmp_path: Path) -> None:

@@ -239,9 +239,10 @@ def _judge(source: Source, seen: list[_Seen]) -> Checked:
     notes = [*source.notes, *([f"there are more near copies: the search ended at {len(near):,}"] if ended else [])]
     samples = _samples(source, good)
     shown = {i for row in samples.values() for i in row}
-    across = [members for members in exact if len({source.entries[i].split for i in members}) > 1]
-    for members in [*across[:_SHOWN], *exact[:_SHOWN], *near[:_SHOWN]]:
-        shown.update(members[:_SHOWN_OF_GROUP])
+    for kind in (exact, near):
+        for across in (True, False):
+            groups_of_kind = [m for m in kind if (len({source.entries[i].split for i in m}) > 1) is across]
+            shown.update(i for members in groups_of_kind[:_SHOWN] for i in members[:_SHOWN_OF_GROUP])
     sizes = Counter(f"{seen[i].size[0]} x {seen[i].size[1]}" for i in good)
     names = [entry.name for entry in source.entries]
     strange = _among_others(seen, good)

@@ -30,6 +30,7 @@ def check_page(found: Checked) -> str:
                 ("exact copies", f"{len(found.exact):,}"),
                 ("of these across splits", f"{len(found.across):,}"),
                 ("near copies", f"{len(found.near):,}"),
+                ("of those across splits", f"{len(found.near_across):,}"),
             ]
         ),
         *(f"<p>{text(note)}</p>" for note in found.notes),
@@ -59,7 +60,7 @@ def _classes(found: Checked) -> str:
         counts = "".join(f"<td>{found.counts[split].get(name, 0):,}</td>" for split in splits)
         rows.append(f'<tr><td>{text(name)}</td>{counts}<td class="strip">{shown}</td></tr>')
     heads = "".join(f'<th scope="col">{text(head)}</th>' for head in ["class", *splits, "some of them"])
-    style = "<style>.strip img{height:44px;margin-right:4px;image-rendering:pixelated;vertical-align:middle}</style>"
+    style = "<style>td.strip{text-align:left;white-space:nowrap}.strip img{height:44px;margin-right:4px;image-rendering:pixelated;vertical-align:middle}</style>"
     body = "".join(rows)
     return f'{style}<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
