@@ -32,7 +32,7 @@ def test_the_page_is_there_after_the_first_epoch(data: Data, tmp_path: Path) -> 
     Model("mlp").compile(**PLAIN).fit(data, epochs=3, folder=tmp_path / "run", listeners=[Reader()])
     # whoever listens first hears first: at the second epoch the page of the first is there
     assert "1 of 3 epochs" in seen[1]
-    assert '<span class="badge">running</span>' in seen[1]
+    assert '<span class="badge">running when this page was written</span>' in seen[1]
     assert "3 of 3 epochs" in (tmp_path / "run" / "report.html").read_text("utf-8")
 
 

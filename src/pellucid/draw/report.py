@@ -83,10 +83,11 @@ def _headline(record: RunRecord) -> str:
     measured = record.measured
     done, asked = len(record.epochs), record.settings.get("epochs")
     minutes = f"{record.seconds / 60:.1f} min" if record.seconds >= 60 else f"{record.seconds:.0f} s"
+    state = "running when this page was written" if record.state == "running" else record.state  # it may be killed
     began = str(record.environment.get("began", "")).replace("T", " ")[:16]
     lines = [
         f"<h1>{text(record.settings.get('net'))} on {text(_data_name(record))}</h1>",
-        f'<p class="soft"><span class="badge">{text(record.state)}</span> {text(f"{record.name}  {began}")}</p>',
+        f'<p class="soft"><span class="badge">{text(state)}</span> {text(f"{record.name}  {began}")}</p>',
     ]
     spent = [("epochs", f"{done}/{asked}"), ("training time", minutes)]
     if measured is None:
