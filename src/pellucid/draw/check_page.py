@@ -60,7 +60,10 @@ def _classes(found: Checked) -> str:
         counts = "".join(f"<td>{found.counts[split].get(name, 0):,}</td>" for split in splits)
         rows.append(f'<tr><td>{text(name)}</td>{counts}<td class="strip">{shown}</td></tr>')
     heads = "".join(f'<th scope="col">{text(head)}</th>' for head in ["class", *splits, "some of them"])
-    style = "<style>td.strip{text-align:left;white-space:nowrap}.strip img{height:44px;margin-right:4px;image-rendering:pixelated;vertical-align:middle}</style>"
+    style = (
+        "<style>td.strip{white-space:nowrap}"
+        ".strip img{height:44px;margin-right:4px;image-rendering:pixelated;vertical-align:middle}</style>"
+    )
     body = "".join(rows)
     return f'{style}<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
