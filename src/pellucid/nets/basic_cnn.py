@@ -26,8 +26,8 @@ def basic_cnn(
     """(N, C, H, W) -> (N, classes): a block for each number in ``channels``, then one dense layer.
 
     Left out, ``channels`` is 32, 64, 128, and 256 for every block more that a larger picture takes to be pooled to 8x8
-    cells or fewer. A block is ``convolutions`` times (3x3 convolution padded by 1, batch normalisation, activation), 2x2
-    pooling, and dropout. Where more than 8x8 cells are left of a picture all the same, they are averaged to 4x4 before
+    cells or fewer. A block is ``convolutions`` times (3x3 convolution padded by 1, batch normalisation, activation),
+    2x2 pooling, and dropout. Where more than 8x8 cells are left all the same, they are averaged to 4x4 before
     the dense layer, which so has the same size whatever the picture's.
 
     Raises:
