@@ -194,6 +194,15 @@ def test_rubbish(tmp_path: Path, name: str, content: bytes) -> None:
         open_source(write(tmp_path / name, content))
 
 
+def test_a_compressed_stream_that_makes_no_sense(tmp_path: Path) -> None:
+    file = zipped(tmp_path / "set.zip", {"cat/1.txt": b"text " * 1000})
+    whole = bytearray(file.read_bytes())
+    first = 30 + len("cat/1.txt")  # after the local header
+    whole[first : first + 8] = b"\xff" * 8
+    with pytest.raises(DataError, match="set.zip cannot be unpacked: Error -3 while decompressing"):
+        open_source(write(file, bytes(whole)))
+
+
 def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(write(tmp_path / "occupied", b"")))
     with pytest.raises(DataError, match="set.zip cannot be unpacked into .*: Not a directory"):

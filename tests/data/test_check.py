@@ -180,6 +180,24 @@ def test_copies_across_splits_have_thumbnails_even_when_there_are_many_others(
     assert set(found.across[0].indices) <= set(found.thumbnails)
 
 
+def test_colour_among_grey(tmp_path: Path) -> None:
+    for i in range(4):
+        write(tmp_path / "cat" / f"{i}.png", a_picture(i, channels=1))
+        write(tmp_path / "dog" / f"{i}.png", a_picture(10 + i, channels=1))
+    write(tmp_path / "dog" / "colour.png", a_picture(30))
+    odd = check(tmp_path).odd
+    assert [(item.name, item.reason) for item in odd] == [("dog/colour.png", "it is in colour, most others are grey")]
+
+
+def test_a_cameras_jpeg_with_a_preview_is_not_odd(tmp_path: Path) -> None:
+    first, preview = (Image.fromarray(a_picture(i, 40, 60)) for i in range(2))
+    (tmp_path / "cat").mkdir()
+    first.save(tmp_path / "cat" / "1.jpg", "MPO", save_all=True, append_images=[preview])
+    write(tmp_path / "dog" / "1.jpg", encoded(a_picture(5, 40, 60), "JPEG"))
+    found = check(tmp_path)
+    assert found.odd == found.broken == ()
+
+
 def test_imbalance_is_said(tmp_path: Path) -> None:
     for i in range(10):
         write(tmp_path / "cat" / f"{i}.png", i)

@@ -77,7 +77,10 @@ def brute(hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]) -> set[tupl
     return found
 
 
-def test_the_fast_search_finds_what_a_slow_one_finds() -> None:
+@pytest.mark.parametrize("block", [1, 100, 1 << 22])
+def test_the_fast_search_finds_what_a_slow_one_finds(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_BLOCK", block)
+    monkeypatch.setattr(duplicates, "_PAIRS", min(block, 1 << 16))
     chance = np.random.default_rng(0)
     hashes, thumbnails = [], []
     for _ in range(40):  # families of hashes that differ in 0 to 6 bits, of thumbnails that are more or less alike
@@ -85,8 +88,8 @@ def test_the_fast_search_finds_what_a_slow_one_finds() -> None:
         for _ in range(6):
             hashes.append(value ^ sum(1 << int(bit) for bit in chance.integers(0, 64, chance.integers(0, 5))))
             thumbnails.append(np.clip(small + chance.normal(0, chance.choice([1, 15, 30]), 256), 0, 255))
-    hashes += [0, 0, 2**64 - 1, 2**64 - 1]
-    thumbnails += [np.full(256, 9.0)] * 4
+    hashes += [0, 0, 2**64 - 1, 2**64 - 1]  # those that say nothing: a picture that grows darker or brighter throughout
+    thumbnails += [np.arange(255.0, -1, -1)] * 2 + [np.arange(256.0)] * 2
     h, t = np.array(hashes, np.uint64), np.array(thumbnails).astype(np.uint8)
     pairs, ended = near_pairs(h, t)
     assert set(map(tuple, pairs.tolist())) == brute(h, t)

@@ -17,6 +17,7 @@ The rules, for every format alike:
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 import warnings
@@ -70,7 +71,6 @@ def decode(
             if picture.format in ("JPEG", "MPO"):
                 picture.draft(None, (picture.width // by, picture.height // by))
             picture.load()
-            _refuse_size(name, picture.size, max_pixels)  # an icon's header need not tell the truth
             upright = _upright(picture)
             mode = _mode(picture, channels)
             return np.ascontiguousarray(_convert(upright, mode))
@@ -85,8 +85,7 @@ def _open(encoded: bytes, name: str, max_pixels: int) -> Picture:
 
     if not encoded:
         raise DecodeError(f"{name or 'the picture'} is empty")
-    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":  # libwebp takes memory for the canvas when it opens a file
-        _refuse_size(name, _webp_canvas(encoded), max_pixels)
+    _refuse_size(name, _early_size(encoded), max_pixels)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes below our own limit, and of odd metadata
@@ -109,14 +108,24 @@ def _refuse_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _webp_canvas(encoded: bytes) -> tuple[int, int]:
-    """(width, height) of an extended WebP file's canvas; (0, 0) where the file is plain or shorter.
+def _early_size(encoded: bytes) -> tuple[int, int]:
+    """(width, height) from the headers of the formats that Pillow spends memory on while it opens them, else (0, 0).
 
-    Only the extended form can announce a canvas that its pictures do not pay for (RFC 9649, section 2.7).
+    Extended WebP (RFC 9649, section 2.7): libwebp takes memory for the canvas. Icons: the first picture is decoded,
+    which may be a PNG of any size.
     """
-    if encoded[12:16] != b"VP8X" or len(encoded) < 30:
-        return 0, 0
-    return 1 + int.from_bytes(encoded[24:27], "little"), 1 + int.from_bytes(encoded[27:30], "little")
+    if encoded[:4] == b"RIFF" and encoded[8:16] == b"WEBPVP8X" and len(encoded) >= 30:
+        return 1 + int.from_bytes(encoded[24:27], "little"), 1 + int.from_bytes(encoded[27:30], "little")
+    largest = (0, 0)
+    if encoded[:4] == b"\0\0\1\0":
+        for entry in range(6, min(6 + 16 * int.from_bytes(encoded[4:6], "little"), len(encoded) - 15), 16):
+            at = int.from_bytes(encoded[entry + 12 : entry + 16], "little")
+            if encoded[at : at + 4] == b"\x89PNG" and len(encoded) >= at + 24:
+                largest = max(largest, struct.unpack_from(">II", encoded, at + 16), key=math.prod)
+            elif len(encoded) >= at + 12:
+                width, height = struct.unpack_from("<ii", encoded, at + 4)
+                largest = max(largest, (abs(width), abs(height) // 2), key=math.prod)  # the mask is below the picture
+    return largest
 
 
 def _refused(name: str, encoded: bytes, error: Exception) -> DecodeError:
