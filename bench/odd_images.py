@@ -6,8 +6,7 @@ Claim: every file of the corpus is decoded or refused with a reason, none crashe
 pixels; where Pillow decodes to grey or colour, the pixels are Pillow's, bit for bit. The corpus is a zip of files and
 a ``manifest.json`` that tells for each what Pillow makes of it (format, mode, size, SHA-256 of the first frame's RGB
 bytes, upright). With ``--flips N`` each file is also damaged N times (bits flipped, cut short, parts repeated or
-blanked) and
-decoded twice, with simplejpeg and without it: both must refuse, or give the same pixels.
+blanked) and decoded twice, with simplejpeg and without it: both must refuse, or give the same pixels.
 
 A child is forked for each file, with a limit of time and of memory, so a crash in native code is seen and not shared.
 """
