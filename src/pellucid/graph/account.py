@@ -128,7 +128,7 @@ class _Counter:
 
     def __init__(self, graph: Graph, batch: int) -> None:
         self.graph, self.batch = graph, batch
-        self.shapes: dict[str, Shape] = {name: tuple(tensor.shape) for name, tensor in graph.tensors.items()}
+        self.shapes: dict[str, Shape | int] = {name: tuple(tensor.shape) for name, tensor in graph.tensors.items()}
         self.reaches: dict[str, Reach] = {name: Reach() for name in graph.tensors}
         self.shown: dict[str, tuple[str, ...]] = dict.fromkeys(graph.tensors, ())
         self.counted: set[str] = set()
@@ -141,11 +141,14 @@ class _Counter:
         return Row(name, "", "Input", "input", (), shape, 0, 0, None, prod(shape) * itemsize, field, "complete")
 
     def of_node(self, node: Node) -> Row | None:
+        from pellucid.graph.ir import Size
+
         shape = node.shape(self.batch)
         arguments = read_arguments(node.by_name(), self.shapes, self.batch)
-        self.shapes[node.name] = shape
+        number = node.number.of(self.batch) if isinstance(node.number, Size) else node.number
+        self.shapes[node.name] = shape if number is None else number
         refs = list(node.inputs)
-        reaches = [self.reaches[name] for name in refs]
+        reaches = [self.reaches[name] for name in refs if not isinstance(self.shapes[name], int)]
         try:
             self.reaches[node.name] = node.op.field(reaches, shape, arguments)
         except (IndexError, KeyError, ValueError):
@@ -158,9 +161,8 @@ class _Counter:
         parameters = self._parameters(refs)
         macs = node.op.macs(shape, arguments)
         missing = () if macs is not None else (f"nobody has described {node.target}",)
-        weights = sum(
-            prod(self.shapes[name]) for name in refs if name in self.graph.parameters and len(self.shapes[name]) > 1
-        )
+        learned = [self.graph.tensors[name] for name in refs if name in self.graph.parameters]
+        weights = sum(tensor.numel() for tensor in learned if tensor.ndim > 1)
         return Row(
             name=node.name,
             path=node.path,
@@ -181,16 +183,17 @@ class _Counter:
     def _parameters(self, refs: list[str]) -> int:
         new = {self.graph.same.get(name, name) for name in refs if name in self.graph.parameters} - self.counted
         self.counted |= new
-        return sum(prod(self.shapes[name]) for name in new)
+        return sum(self.graph.tensors[name].numel() for name in new)
 
 
-def read_arguments(by_name: Mapping[str, Any], shapes: Mapping[str, Shape], batch: int) -> dict[str, Any]:
-    """A node's arguments as operations read them: tensors as ``TensorShape``, sizes as numbers."""
+def read_arguments(by_name: Mapping[str, Any], shapes: Mapping[str, Shape | int], batch: int) -> dict[str, Any]:
+    """A node's arguments as operations read them: tensors as ``TensorShape``, sizes (in ``shapes`` too) as numbers."""
     from pellucid.graph.ir import Ref, Size
 
     def plain(value: Any) -> Any:
         if isinstance(value, Ref):
-            return TensorShape(shapes.get(value.name, ()))
+            known = shapes.get(value.name, ())
+            return known if isinstance(known, int) else TensorShape(known)
         if isinstance(value, Size):
             return value.of(batch)
         if isinstance(value, list | tuple):

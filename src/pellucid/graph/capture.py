@@ -5,18 +5,24 @@ from __future__ import annotations
 import io
 import logging
 import operator
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import CaptureError, ShapeError
+from pellucid.errors import CaptureError, PellucidError, ShapeError, UsageError
 from pellucid.graph.ir import Graph, Input, Ref, Size, first_names, tensors_of
-from pellucid.graph.naming import Call, name_nodes, source_line
+from pellucid.graph.naming import MARK, Call, is_own_code, name_nodes, source_line
+from pellucid.graph.restore import as_found
+from pellucid.graph.trace import Traced, trace
 from pellucid.ops import TensorShape, op_for
+
+__all__ = ["EXAMPLE_BATCH", "Sizes", "as_found", "capture", "example_inputs"]
 
 EXAMPLE_BATCH = 3  # neither 1 nor 2, which export and networks treat apart
 Sizes = Sequence[int] | Sequence[Sequence[int]]
@@ -26,7 +32,7 @@ def capture(
     module: nn.Module,
     input_size: Sizes = (3, 224, 224),
     *,
-    inputs: Sequence[Tensor] | None = None,
+    inputs: Tensor | Sequence[Tensor] | None = None,
     training: bool | None = None,
 ) -> Graph:
     """A network as a graph, with a symbolic batch. The module is left exactly as it was.
@@ -34,60 +40,57 @@ def capture(
     Args:
         module: any ``nn.Module``.
         input_size: of one picture, (C, H, W) or any other shape without the batch; a list of such for several inputs.
-        inputs: example tensors instead, with a batch of at least 2: for inputs that are no float32.
+        inputs: example tensors instead, for inputs that are no float32 or have another first dimension than the
+            batch. A batch of 1 is repeated: export takes a 1 for a size that never changes.
         training: the mode to capture; the module's own by default.
 
+    Where the road through the module depends on values, the graph keeps that which the examples took, and says so
+    (``Graph.specialized``).
+
     Raises:
+        UsageError: where a size is not one.
         ShapeError: where layers do not fit together or the input; ``pellucid.summary`` shows the rows up to there.
         CaptureError: where the module cannot be captured, with the reason.
     """
-    examples = tuple(inputs) if inputs is not None else example_inputs(module, input_size)
+    examples = example_inputs(module, input_size) if inputs is None else _examples(inputs)
     with as_found(module, training):
-        mode = module.training
         try:
-            return _exported(module, examples, mode)
+            return _exported(module, examples, module.training)
         except Exception as error:
-            from pellucid.graph.trace import trace
-
-            traced = trace(module, examples)
-            if traced.graph is not None:
-                return traced.graph
-            failure = traced.error or error
-            raise _explained(module, failure) from failure
+            reason = error
+    with as_found(module, training):  # anew, for what the export left behind
+        traced = trace(module, examples)
+    if traced.graph is not None:
+        return traced.graph
+    raise _explained(module, traced, reason) from (traced.error or reason)
 
 
 def example_inputs(module: nn.Module, input_size: Sizes) -> tuple[Tensor, ...]:
     """Random pictures of the sizes, on the module's device and in its precision."""
-    sizes = [input_size] if not input_size or isinstance(input_size[0], int) else list(input_size)
+    sizes = _sizes(input_size)
     first = next(iter(module.parameters()), None)
     device = first.device if first is not None else torch.device("cpu")
     dtype = first.dtype if first is not None and first.is_floating_point() else torch.float32
     generator = torch.Generator().manual_seed(0)
-    made = (torch.randn(EXAMPLE_BATCH, *map(int, size), generator=generator) for size in sizes)  # type: ignore[call-overload]
+    made = (torch.randn(EXAMPLE_BATCH, *size, generator=generator) for size in sizes)
     return tuple(tensor.to(device, dtype) for tensor in made)
 
 
-@contextmanager
-def as_found(module: nn.Module, training: bool | None = None) -> Iterator[None]:
-    """The module in a mode, and put back as it was, whatever happens: modes, buffers, gradients, random numbers."""
-    modes = {part: part.training for part in module.modules()}
-    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
-    gradients = [(parameter, parameter.grad) for parameter in module.parameters()]
-    random = torch.get_rng_state()
-    try:
-        if training is not None:
-            module.train(training)
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-        for buffer, kept in buffers:
-            if not torch.equal(buffer, kept):
-                with torch.no_grad():
-                    buffer.copy_(kept)
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-        torch.set_rng_state(random)
+def _sizes(input_size: Sizes) -> list[tuple[int, ...]]:
+    """One size, or several, as a list. Raises UsageError where it is neither."""
+    given = [input_size] if isinstance(input_size, int) else list(input_size)
+    listed = [given] if all(isinstance(size, int) for size in given) else given
+    plain = [tuple(size) if isinstance(size, Sequence) else (size,) for size in listed]
+    if not all(isinstance(n, int) and n > 0 for size in plain for n in size):
+        raise UsageError(f"an input size is whole numbers above 0, and {input_size} is not", example="(3, 224, 224)")
+    return plain
+
+
+def _examples(inputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    if given and all(tensor.ndim and tensor.shape[0] == 1 for tensor in given):
+        return tuple(tensor.repeat(EXAMPLE_BATCH, *[1] * (tensor.ndim - 1)) for tensor in given)
+    return given
 
 
 def _exported(module: nn.Module, examples: tuple[Tensor, ...], training: bool) -> Graph:
@@ -137,25 +140,27 @@ class _Converter:
         self.mutated = set(signature.buffers_to_mutate)
 
     def graph(self) -> Graph:
-        inputs: list[Input] = []
+        inputs: list[tuple[str, Tensor]] = []
         calls: list[Call] = []
         outputs: tuple[str, ...] = ()
         users = set(self.program.graph_signature.user_inputs)
         for fx in self.program.graph.nodes:
             if fx.op == "placeholder" and fx.name in users and isinstance(fx.meta.get("val"), Tensor):
-                value = fx.meta["val"]
-                inputs.append(Input(fx.name, _dims(value.shape), value.element_size()))
+                inputs.append((MARK + fx.name, fx.meta["val"]))
             elif fx.op == "call_function":
                 calls.append(self._call(fx))
             elif fx.op == "output":
                 kinds = [spec.kind.name for spec in self.program.graph_signature.output_specs]
                 pairs = zip(fx.args[0], kinds, strict=True)
-                outputs = tuple(arg.name for arg, kind in pairs if kind == "USER_OUTPUT" and arg is not None)
-        nodes, renamed = name_nodes(calls, outputs)
+                results = (arg for arg, kind in pairs if kind == "USER_OUTPUT" and isinstance(arg, torch.fx.Node))
+                outputs = tuple(self._key(arg) for arg in results)
+            elif fx.op == "get_attr":
+                raise CaptureError(f"{fx.target} is a graph inside the graph")
+        nodes, renamed = name_nodes(calls, outputs, [key for key, _ in inputs], self.tensors)
         return Graph(
             nodes=nodes,
-            inputs=tuple(inputs),
-            outputs=tuple(renamed.get(name, self.names.get(name, name)) for name in outputs),
+            inputs=tuple(Input(renamed[key], _dims(value.shape), value.element_size()) for key, value in inputs),
+            outputs=tuple(renamed.get(key, key) for key in outputs),
             tensors=self.tensors,
             parameters=tuple(name for name, _ in self.module.named_parameters(remove_duplicate=False)),
             same=first_names(self.module),
@@ -172,7 +177,7 @@ class _Converter:
         stack = list((fx.meta.get("nn_module_stack") or {}).values())
         path, kind = (str(stack[-1][0]), stack[-1][1]) if stack else ("", "")
         return Call(
-            key=fx.name,
+            key=MARK + fx.name,
             op=op_for(target, {name: _shaped(item) for name, item in shaped.items()}),
             target=target,
             call=fx.target,
@@ -185,11 +190,16 @@ class _Converter:
             itemsize=first.element_size() if is_tensor else 0,
             schema=schema,
             is_tensor=is_tensor,
+            number=_dim(value) if isinstance(value, int | torch.SymInt) else None,
         )
+
+    def _key(self, fx: Any) -> str:
+        """What a node is called until it has a name: a parameter's or buffer's own, else its key."""
+        return self.names.get(str(fx.name), f"{MARK}{fx.name}")
 
     def _plain(self, value: Any) -> Any:
         if isinstance(value, torch.fx.Node):
-            return Ref(self.names.get(value.name, value.name))
+            return Ref(self._key(value))
         if isinstance(value, list | tuple):
             return type(value)(self._plain(item) for item in value)
         if isinstance(value, dict):
@@ -244,10 +254,30 @@ def _dim(size: Any) -> int | Size:
     return Size(lambda batch: int(expression.subs(dict.fromkeys(symbols, batch))))
 
 
-def _explained(module: nn.Module, error: BaseException) -> Exception:
+def _explained(module: nn.Module, traced: Traced, reason: Exception) -> PellucidError:
+    """What stopped the module, in which part of it and on which line; and, where it runs, what stopped the capture."""
+    error = traced.error or reason
+    name, text = type(module).__name__, _first_line(error)
+    part = module.get_submodule(traced.path) if traced.path else module
+    facts = {"module": f"{traced.path or 'the whole'} ({type(part).__name__})"}
+    if line := _line_of(error):
+        facts["line"] = line
+    if isinstance(error, RuntimeError) and any(word in text for word in ("shape", "size", "channels")):
+        return ShapeError(
+            f"the layers of {name} do not fit together: {text}", **facts, fits="pellucid.summary shows where"
+        )
+    if isinstance(error, PellucidError):
+        return CaptureError(f"{name} cannot be captured: {error.message}", **facts, **error.facts)
+    return CaptureError(f"{name} cannot be captured: {type(error).__name__}: {text}", **facts)
+
+
+def _first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()
-    reason = text[0] if text else type(error).__name__
-    name = type(module).__name__
-    if isinstance(error, RuntimeError) and ("shape" in reason or "size" in reason or "channels" in reason):
-        return ShapeError(f"the layers of {name} do not fit together: {reason}", fits="pellucid.summary shows where")
-    return CaptureError(f"{name} cannot be captured: {type(error).__name__}: {reason}")
+    return text[0] if text else type(error).__name__
+
+
+def _line_of(error: BaseException) -> str:
+    """The innermost line of the user's own code that an error passed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if is_own_code(frame.filename)]
+    return f"{Path(own[-1].filename).name}:{own[-1].lineno}: {own[-1].line}" if own else ""

@@ -38,7 +38,7 @@ class Node:
     name: unique; the module's path for its main operation (``features.3``), else path and operation (``layer1.0.add``).
     op: what it is. target: the operator of PyTorch, such as ``aten.conv2d.default``. path: of the module whose code
     calls it. source: the line of the user's code, ``net.py:41``. dims: the shape, with ``Size`` where the batch counts.
-    hidden: bookkeeping that no author wrote; it runs, but is not drawn.
+    hidden: bookkeeping that no author wrote; it runs, but is not drawn. number: what it computes, where that is a size.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Node:
     itemsize: int
     schema: tuple[str, ...] = field(repr=False)
     hidden: bool = False
+    number: int | Size | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -135,7 +136,8 @@ class Graph:
 
         Args:
             inputs: one tensor for each of ``self.inputs``.
-            record: True for every node's value, or the names of those to keep.
+            record: True for every node's value, or the names of those to keep. Values keep their place in autograd's
+                graph: ``retain_grad`` on them works.
             tensors: parameters or buffers to use instead of the module's, by name.
 
         Returns:
@@ -143,6 +145,7 @@ class Graph:
         """
         if len(inputs) != len(self.inputs):
             raise UsageError(f"the graph takes {len(self.inputs)} inputs and was given {len(inputs)}")
+        wanted = self._recorded(record)
         values: dict[str, Any] = {**self.tensors, **(tensors or {})}
         for given, own in zip(inputs, self.inputs, strict=True):
             values[own.name] = given
@@ -153,13 +156,23 @@ class Graph:
             arguments = _filled(node.arguments, values, batch)
             options = _filled(dict(node.options), values, batch)
             values[node.name] = node.call(*arguments, **options)
-            if record is True or (record and node.name in record):
+            if node.name in wanted:
                 kept[node.name] = values[node.name]
             for name in last.get(i, ()):
                 del values[name]
         results = tuple(values[name] for name in self.outputs)
         out = results[0] if len(results) == 1 else results
         return (out, kept) if record else out
+
+    def _recorded(self, record: bool | Sequence[str]) -> set[str]:
+        """The names to keep. Raises UsageError for one that is no node's."""
+        nodes = {node.name for node in self.nodes}
+        if isinstance(record, bool):
+            return nodes if record else set()
+        names = {record} if isinstance(record, str) else set(record)
+        for name in sorted(names - nodes - {own.name for own in self.inputs}):
+            self[name]
+        return names
 
     def _last_uses(self) -> dict[int, list[str]]:
         """After which node each value is no longer needed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from pellucid.ops import Op
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _MAIN = ("attention", "convolution", "linear", "normalisation", "pooling", "activation", "dropout", "opaque")
-_LIBRARY = ("/torch/", "\\torch\\")
+_LIBRARY = ("/torch/", "\\torch\\", "/pellucid/graph/", "\\pellucid\\graph\\")
+MARK = "%"  # begins every key, so that no key is the name of a parameter
 
 
 @dataclass
 class Call:
-    """A node that has no name yet; ``key`` is what the capture called it."""
+    """A node that has no name yet; ``key`` is what the capture called it, with ``MARK`` before it."""
 
     key: str
     op: Op
@@ -34,14 +35,18 @@ class Call:
     itemsize: int
     schema: tuple[str, ...]
     is_tensor: bool = True
+    number: int | Size | None = None
 
 
-def name_nodes(calls: Sequence[Call], outputs: Sequence[str]) -> tuple[tuple[Node, ...], dict[str, str]]:
-    """The calls as nodes with names, and the names by key.
+def name_nodes(
+    calls: Sequence[Call], outputs: Sequence[str], inputs: Sequence[str], tensors: Iterable[str]
+) -> tuple[tuple[Node, ...], dict[str, str]]:
+    """The calls as nodes with names, and the names of calls and inputs by key. ``tensors``: names that are taken.
 
     Hidden is what leads to no output (updates of running statistics), what is no tensor (sizes), and what is
     bookkeeping. Of the others, a module that makes one call gives it its path; among several calls of a module of
-    PyTorch's own, those of its main kind have the path; all else is path and operation. Equal names are numbered.
+    PyTorch's own, those of its main kind have the path; all else is path and operation. Equal names are numbered; no
+    two of nodes, inputs, parameters and buffers have the same.
     """
     needed = _needed(calls, outputs)
     hidden = {c.key for c in calls if c.key not in needed or not c.is_tensor or c.op.is_bookkeeping}
@@ -50,12 +55,14 @@ def name_nodes(calls: Sequence[Call], outputs: Sequence[str]) -> tuple[tuple[Nod
         if call.key not in hidden:
             by_path.setdefault(call.path, []).append(call)
     wanted = {call.key: _wanted(call, by_path.get(call.path, [])) for call in calls}
-    taken: Counter[str] = Counter()
-    names: dict[str, str] = {}
-    for call in [*(c for c in calls if c.key not in hidden), *(c for c in calls if c.key in hidden)]:
-        name = wanted[call.key] if call.key not in hidden else f"{wanted[call.key]}~"
-        taken[name] += 1
-        names[call.key] = name if taken[name] == 1 else f"{name}_{taken[name]}"
+    names = _unique(
+        [
+            *((c.key, wanted[c.key]) for c in calls if c.key not in hidden),
+            *((key, key.removeprefix(MARK)) for key in inputs),
+            *((c.key, f"{wanted[c.key]}~") for c in calls if c.key in hidden),
+        ],
+        set(tensors),
+    )
     nodes = tuple(
         Node(
             name=names[c.key],
@@ -70,18 +77,41 @@ def name_nodes(calls: Sequence[Call], outputs: Sequence[str]) -> tuple[tuple[Nod
             itemsize=c.itemsize,
             schema=c.schema,
             hidden=c.key in hidden,
+            number=c.number,
         )
         for c in calls
     )
     return nodes, names
 
 
+def _unique(wanted: Sequence[tuple[str, str]], taken: set[str]) -> dict[str, str]:
+    """A name of its own for each key: the one that it wants, or that with the first number that nobody has."""
+    first_choices = {name for _, name in wanted}
+    used: set[str] = set(taken)
+    names: dict[str, str] = {}
+    count: Counter[str] = Counter()
+    for key, name in wanted:
+        chosen = name
+        if name in used:
+            count[name] = max(1, count[name])
+            while chosen in used or chosen in first_choices:
+                count[name] += 1
+                chosen = f"{name}_{count[name]}"
+        used.add(chosen)
+        names[key] = chosen
+    return names
+
+
 def source_line(trace: str | None) -> str:
     """The innermost line of the user's own code in a stack trace, as ``net.py:41``."""
-    frames = _FRAME.findall(trace or "")
-    own = [frame for frame in frames if not any(part in frame[0] for part in _LIBRARY)]
+    own = [(file, line) for file, line in _FRAME.findall(trace or "") if is_own_code(file)]
     file, line = (own or [("", "")])[-1]
     return f"{Path(file).name}:{line}" if file else ""
+
+
+def is_own_code(file: str) -> bool:
+    """Whether a file is the user's: neither PyTorch's nor this room's."""
+    return not any(part in file for part in _LIBRARY)
 
 
 def _needed(calls: Sequence[Call], outputs: Sequence[str]) -> set[str]:
