@@ -1,15 +1,17 @@
 """What each operation is: its shape, its multiply-accumulates, what it sees. One class an operation; no torch here."""
 
-from pellucid.ops.activation import Activation, Dropout, Softmax
+from pellucid.ops.activation import Activation, Dropout, GatedLinearUnit, Softmax
 from pellucid.ops.arithmetic import Arithmetic, Concatenation
 from pellucid.ops.base import Arguments, Op, Opaque, Shape, TensorShape
 from pellucid.ops.convolution import Convolution, TransposedConvolution
-from pellucid.ops.dense import Attention, Embedding, Linear, MatrixProduct
+from pellucid.ops.dense import Attention, Einsum, Embedding, Linear, MatrixProduct
 from pellucid.ops.field import Axis, Reach, Window
-from pellucid.ops.layout import Bookkeeping, Expand, Pad, Permute, Pick, PixelShuffle, Reshape, Slice, Stack, Upsample
+from pellucid.ops.layout import Bookkeeping, Expand, Permute, Repeat, Reshape, Stack, Unsqueeze
 from pellucid.ops.normalisation import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from pellucid.ops.part import Part, Pick, Slice
 from pellucid.ops.pooling import AdaptivePooling, AveragePooling, MaxPooling, Pooling, Reduction
 from pellucid.ops.registry import op_for, targets
+from pellucid.ops.resize import Pad, PixelShuffle, PixelUnshuffle, Upsample
 
 __all__ = [
     "Activation",
@@ -24,8 +26,10 @@ __all__ = [
     "Concatenation",
     "Convolution",
     "Dropout",
+    "Einsum",
     "Embedding",
     "Expand",
+    "GatedLinearUnit",
     "GroupNorm",
     "InstanceNorm",
     "LayerNorm",
@@ -35,12 +39,15 @@ __all__ = [
     "Op",
     "Opaque",
     "Pad",
+    "Part",
     "Permute",
     "Pick",
     "PixelShuffle",
+    "PixelUnshuffle",
     "Pooling",
     "Reach",
     "Reduction",
+    "Repeat",
     "Reshape",
     "Shape",
     "Slice",
@@ -48,6 +55,7 @@ __all__ = [
     "Stack",
     "TensorShape",
     "TransposedConvolution",
+    "Unsqueeze",
     "Upsample",
     "Window",
     "op_for",

@@ -27,7 +27,12 @@ _FORMULAS = {
     "softplus": "Softplus",
     "hardswish": "Hardswish",
     "hardsigmoid": "Hardsigmoid",
+    "log_sigmoid": "Log-sigmoid",
     "log_sigmoid_forward": "Log-sigmoid",
+    "threshold": "Threshold",
+    "rrelu": "Randomized leaky ReLU",
+    "clamp_min": "Clamp",
+    "clamp_max": "Clamp",
 }
 
 
@@ -49,6 +54,9 @@ class Activation(Op):
         if call == "clamp":
             least, most = arguments.get("min"), arguments.get("max")
             return cls("relu" if least == 0 and most is None else call, least, most)
+        if call in ("clamp_min", "clamp_max"):
+            least, most = arguments.get("min"), arguments.get("max")
+            return cls("relu" if least == 0 and most is None else "clamp", least, most)
         return cls("prelu" if call == "_prelu_kernel" else call)
 
     @property
@@ -57,9 +65,38 @@ class Activation(Op):
 
     def describe(self) -> str:
         text = _FORMULAS[self.function]
-        return (
-            f"{text} {self.low:g} to {self.high:g}" if text == "Clamp" and None not in (self.low, self.high) else text
-        )
+        if text != "Clamp" or (self.low is None and self.high is None):
+            return text
+        if self.high is None:
+            return f"Clamp from {self.low:g} on"
+        return f"Clamp to {self.high:g}" if self.low is None else f"Clamp {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class GatedLinearUnit(Op):
+    """a * sigmoid(b), a and b the halves of a dimension (Dauphin et al. 2017, eq. 1)."""
+
+    targets: ClassVar[tuple[str, ...]] = ("aten.glu.default",)
+    kind: ClassVar[str] = "activation"
+    dim: int = -1
+
+    @classmethod
+    def read(cls, call: str, arguments: Arguments) -> Self:
+        return cls(int(arguments.get("dim", -1)) % len(first_shape(arguments)))
+
+    @property
+    def name(self) -> str:
+        return "glu"
+
+    def describe(self) -> str:
+        return f"Gated linear unit over dimension {self.dim}"
+
+    def shape(self, arguments: Arguments) -> Shape:
+        x = first_shape(arguments)
+        return (*x[: self.dim], x[self.dim] // 2, *x[self.dim + 1 :])
+
+    def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
+        return reaches[0].lost([self.dim])
 
 
 @dataclass(frozen=True)
@@ -71,6 +108,7 @@ class Softmax(Op):
         "aten._softmax.default",
         "aten.log_softmax.int",
         "aten._log_softmax.default",
+        "aten._safe_softmax.default",
     )
     kind: ClassVar[str] = "activation"
     dim: int = -1

@@ -22,8 +22,8 @@ _WORDS = {
 _OTHERS = (
     "abs neg exp log log1p log2 sqrt rsqrt reciprocal sin cos square sign floor ceil round erf where eq ne lt gt le ge "
     "logical_not logical_and logical_or bitwise_not bitwise_and bitwise_or _to_copy to masked_fill remainder "
-    "floor_divide expm1 isnan isinf nan_to_num bernoulli rand_like randn_like zeros_like ones_like full_like "
-    "empty_like fmod lerp"
+    "floor_divide expm1 isnan isinf nan_to_num rand_like randn_like zeros_like ones_like full_like "
+    "fmod lerp atan2 atan tan sinh cosh asin acos trunc bitwise_xor logical_xor heaviside copysign addcmul addcdiv"
 ).split()
 _OVERLOADS = (
     "default Tensor Scalar Tensor_Scalar Tensor_Tensor Scalar_Tensor self ScalarSelf ScalarOther dtype dtype_layout "

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from pellucid.ops.field import Reach, joined
 
@@ -31,7 +31,7 @@ class Op:
     described: ClassVar[bool] = True
 
     @classmethod
-    def read(cls, call: str, arguments: Arguments) -> Self:
+    def read(cls, call: str, arguments: Arguments) -> Op:
         """The operation with the settings of a call (``call``: the operator's name, such as ``mean``)."""
         return cls()
 
@@ -115,6 +115,11 @@ def per_axis(value: Any, axes: int) -> tuple[int, ...]:
     """
     values = [value] if isinstance(value, int) else list(value)
     return tuple(int(v) for v in (values * axes if len(values) == 1 else values))
+
+
+def dimensions(dim: int | Sequence[int], rank: int) -> list[int]:
+    """One dimension or several as a list, counted from the front."""
+    return [int(d) % rank for d in ([dim] if isinstance(dim, int) else dim)]
 
 
 def times(values: Sequence[int]) -> str:

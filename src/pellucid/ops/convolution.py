@@ -49,7 +49,9 @@ class Convolution(Op):
     groups: int = 1
 
     @classmethod
-    def read(cls, call: str, arguments: Arguments) -> Self:
+    def read(cls, call: str, arguments: Arguments) -> Op:
+        if arguments.get("transposed"):  # of ``aten.convolution``, which is both
+            return TransposedConvolution.read(call, arguments)
         weight = arguments["weight"]
         kernel = tuple(weight[2:])
         axes = len(kernel)

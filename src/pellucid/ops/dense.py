@@ -21,14 +21,15 @@ class Linear(Op):
 
     @classmethod
     def read(cls, call: str, arguments: Arguments) -> Self:
-        outputs, inputs = arguments["weight"]
-        return cls(inputs, outputs)
+        *outputs, inputs = arguments["weight"]
+        return cls(inputs, *outputs)
 
     def describe(self) -> str:
         return f"Linear {self.inputs:,} to {self.outputs:,}"
 
     def shape(self, arguments: Arguments) -> Shape:
-        return (*first_shape(arguments)[:-1], self.outputs)
+        rows = first_shape(arguments)[:-1]
+        return (*rows, self.outputs) if len(arguments["weight"]) > 1 else rows
 
     def macs(self, out: Shape, arguments: Arguments) -> int | None:
         return product(out) * self.inputs
@@ -49,6 +50,7 @@ class MatrixProduct(Op):
         "aten.baddbmm.default",
         "aten.mv.default",
         "aten.dot.default",
+        "aten.vdot.default",
     )
     kind: ClassVar[str] = "linear"
     inner: int = 1
@@ -81,6 +83,52 @@ class MatrixProduct(Op):
 
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return joined([reach.lost() for reach in reaches])
+
+
+@dataclass(frozen=True)
+class Einsum(Op):
+    """A sum of products by an equation of letters, such as ``nchw,ndhw->ncd``."""
+
+    targets: ClassVar[tuple[str, ...]] = ("aten.einsum.default",)
+    kind: ClassVar[str] = "linear"
+    equation: str = ""
+
+    @classmethod
+    def read(cls, call: str, arguments: Arguments) -> Self:
+        return cls(str(arguments["equation"]).replace(" ", ""))
+
+    def describe(self) -> str:
+        return f"Einsum {self.equation}"
+
+    def shape(self, arguments: Arguments) -> Shape:
+        sizes, hidden = self._sizes(arguments)
+        left, arrow, right = self.equation.partition("->")
+        if not arrow:
+            plain = left.replace("...", "").replace(",", "")
+            right = "..." + "".join(sorted(letter for letter in set(plain) if plain.count(letter) == 1))
+        before, dots, after = right.partition("...")
+        return (*(sizes[letter] for letter in before), *(hidden if dots else ()), *(sizes[letter] for letter in after))
+
+    def macs(self, out: Shape, arguments: Arguments) -> int | None:
+        """Of two tensors: one product for each combination of all indices. The order of more is PyTorch's to choose."""
+        operands = len(tensor_shapes(arguments))
+        sizes, hidden = self._sizes(arguments)
+        return 0 if operands == 1 else product([*sizes.values(), *hidden]) if operands == 2 else None
+
+    def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
+        return joined([reach.lost() for reach in reaches])
+
+    def _sizes(self, arguments: Arguments) -> tuple[dict[str, int], Shape]:
+        """The size of each letter, and of what the dots stand for."""
+        sizes: dict[str, int] = {}
+        hidden: Shape = ()
+        for term, shape in zip(self.equation.partition("->")[0].split(","), tensor_shapes(arguments), strict=True):
+            before, _, after = term.partition("...")
+            middle = tuple(shape[len(before) : len(shape) - len(after)])
+            hidden = max(hidden, middle, key=len)
+            for letter, n in (*zip(before, shape, strict=False), *zip(after[::-1], shape[::-1], strict=False)):
+                sizes[letter] = max(n, sizes.get(letter, 1))
+        return sizes, hidden
 
 
 @dataclass(frozen=True)

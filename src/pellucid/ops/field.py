@@ -103,6 +103,12 @@ class Reach:
         kept = {where[dim]: axis for dim, axis in self.dims.items() if dim in where}
         return Reach(kept, self.lost([dim for dim in self.dims if dim not in where]).unbounded)
 
+    def read(self, dim: int, factor: Fraction, low: Fraction, high: Fraction) -> Reach:
+        """After a step whose output i reads, along a dimension, inputs factor * i + low to factor * i + high."""
+        if dim not in self.dims:
+            return self
+        return Reach({**self.dims, dim: self.dims[dim].placed(factor, low, high)}, self.unbounded)
+
     def windowed(self, windows: Sequence[Window], *, first: int, transposed: bool = False) -> Reach:
         """After one window for each dimension from ``first`` on."""
         dims = dict(self.dims)

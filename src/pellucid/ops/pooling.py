@@ -176,6 +176,16 @@ class Reduction(Op):
         "aten.logsumexp.default",
         "aten.argmax.default",
         "aten.prod.dim_int",
+        "aten.any.dim",
+        "aten.any.default",
+        "aten.all.dim",
+        "aten.all.default",
+        "aten.var_mean.correction",
+        "aten.var_mean.dim",
+        "aten.std_mean.correction",
+        "aten.std_mean.dim",
+        "aten.var.dim",
+        "aten.std.dim",
     )
     kind: ClassVar[str] = "pooling"
     word: str = "mean"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from pellucid.ops import activation, arithmetic, convolution, dense, layout, normalisation, pooling
+from pellucid.ops import activation, arithmetic, convolution, dense, layout, normalisation, part, pooling, resize
 from pellucid.ops.base import Arguments, Op, Opaque
 
-_FAMILIES = (activation, arithmetic, convolution, dense, layout, normalisation, pooling)
+_FAMILIES = (activation, arithmetic, convolution, dense, layout, normalisation, part, pooling, resize)
 
 
 @cache
@@ -21,7 +21,7 @@ def _by_target() -> dict[str, type[Op]]:
 
 
 def op_for(target: str, arguments: Arguments) -> Op:
-    """The operation of a call, with its settings; ``Opaque`` where nobody has described it.
+    """The operation of a call, with its settings; ``Opaque`` where nobody has described it with these arguments.
 
     Args:
         target: the operator's name, such as ``aten.conv2d.default``.
@@ -29,7 +29,12 @@ def op_for(target: str, arguments: Arguments) -> Op:
     """
     kind = _by_target().get(target)
     call = target.removeprefix("aten.").split(".")[0]
-    return kind.read(call, arguments) if kind is not None else Opaque(target)
+    if kind is None:
+        return Opaque(target)
+    try:
+        return kind.read(call, arguments)
+    except (IndexError, KeyError, TypeError, ValueError):
+        return Opaque(target)
 
 
 def targets() -> list[str]:
