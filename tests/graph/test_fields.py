@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pellucid import capture
+from pellucid.ops import Reach, TensorShape, op_for
 
 
 class Residual(nn.Module):
@@ -57,6 +62,17 @@ class Shuffle(nn.Module):
         return y.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
+class Function(nn.Module):
+    """A convolution and then a function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.function = nn.Conv2d(1, 2, 3), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.conv(x))
+
+
 NETS = {
     "stack": nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(2, 2, 3, padding=1), nn.AvgPool2d(3, 2)
@@ -71,8 +87,46 @@ NETS = {
     "branches": Branches(),
     "channels last": ChannelsLast(),
     "shuffle": Shuffle(),
+    "strided transposed": nn.Sequential(
+        nn.Conv2d(1, 2, 5, stride=3), nn.ConvTranspose2d(2, 2, 3, stride=3, dilation=2), nn.Conv2d(2, 1, 2, stride=2)
+    ),
+    "max pool, ceil": nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(1, 2, 2), nn.AvgPool2d(3, 2, 1)),
+    "local response norm": nn.Sequential(nn.Conv2d(1, 4, 3), nn.LocalResponseNorm(3), nn.Conv2d(4, 1, 2)),
+    "one channel, local response norm": nn.Sequential(nn.Conv2d(1, 1, 3), nn.LocalResponseNorm(3)),
+    "reflected in front": nn.Sequential(nn.ReflectionPad2d((3, 0, 4, 0)), nn.Conv2d(1, 1, 2)),
+    "reflected behind": nn.Sequential(nn.ReflectionPad2d((0, 3, 0, 4)), nn.Conv2d(1, 1, 2)),
+    "border copied": nn.Sequential(nn.ReplicationPad2d((3, 1, 0, 4)), nn.Conv2d(1, 1, 2)),
+    "circular": nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"),
+    "cut": Function(lambda x: nn.functional.pad(x, (-2, -1, -3, 0))),
+    "slice": Function(lambda x: x[:, :, 2:-1:2, 1::3]),
+    "nearest by 3": Function(lambda x: nn.functional.interpolate(x, scale_factor=3.0)),
+    "nearest by 1.5": Function(lambda x: nn.functional.interpolate(x, scale_factor=1.5)),
+    "nearest to 11": Function(lambda x: nn.functional.interpolate(x, size=(11, 40))),
+    "nearest exact": Function(lambda x: nn.functional.interpolate(x, size=(11, 40), mode="nearest-exact")),
+    "bilinear": Function(lambda x: nn.functional.interpolate(x, scale_factor=2.0, mode="bilinear")),
+    "bilinear to 11": Function(lambda x: nn.functional.interpolate(x, size=(11, 40), mode="bilinear")),
+    "bilinear, corners": Function(
+        lambda x: nn.functional.interpolate(x, (11, 40), mode="bilinear", align_corners=True)
+    ),
+    "bicubic": Function(lambda x: nn.functional.interpolate(x, size=(11, 40), mode="bicubic")),
+    "bilinear, smooth": Function(lambda x: nn.functional.interpolate(x, (11, 9), mode="bilinear", antialias=True)),
+    "adaptive, dividing": Function(lambda x: nn.functional.adaptive_avg_pool2d(x, (9, 3))),
+    "adaptive, larger": Function(lambda x: nn.functional.adaptive_avg_pool2d(x, (40, 31))),
+    "pixel shuffle": nn.Sequential(nn.Conv2d(1, 4, 3), nn.PixelShuffle(2), nn.Conv2d(1, 1, 3)),
+    "pixel unshuffle": nn.Sequential(nn.Conv2d(1, 1, 2), nn.PixelUnshuffle(2), nn.Conv2d(4, 1, 2)),
+    "stacked": Function(lambda x: torch.stack([x, x.roll(1, 1)], 2).mean(2)),
+    "batch norm and activations": nn.Sequential(
+        nn.BatchNorm2d(1), nn.Conv2d(1, 2, 3), nn.SiLU(), nn.Dropout(), nn.GELU()
+    ),
+    "gate over channels": Function(lambda x: nn.functional.glu(x, 1) * nn.functional.softmax(x, 1)[:, :1]),
+    "transposed map": Function(lambda x: x.transpose(2, 3).transpose(2, 3)),
 }
-EXACT = {"stack", "asymmetric", "same, even kernel", "residual", "branches", "channels last", "shuffle"}
+EXACT = {
+    "stack", "asymmetric", "same, even kernel", "residual", "branches", "channels last", "shuffle", "max pool, ceil",
+    "local response norm", "one channel, local response norm", "cut", "slice", "nearest by 3", "nearest by 1.5",
+    "nearest to 11", "nearest exact", "pixel shuffle", "pixel unshuffle", "stacked", "batch norm and activations",
+    "gate over channels", "transposed map", "adaptive, dividing", "adaptive, larger",
+}  # fmt: skip
 
 
 def support(net: nn.Module, size: int, at: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -92,6 +146,9 @@ def test_the_box_holds_all_of_the_gradients_support(name: str) -> None:
     account = capture(net, (1, size, size)).account()
     row = account.rows[-1]
     assert row.field is not None
+    assert row.field.unbounded == (name == "circular")
+    if row.field.unbounded:
+        return
     for at in [(0, 0), (1, 2), (row.shape[2] // 2, row.shape[3] // 2), (row.shape[2] - 1, row.shape[3] - 1)]:
         found = support(net, size, at)
         told = tuple((max(0, first), min(size - 1, last)) for first, last in row.field.box(at))
@@ -118,3 +175,90 @@ def test_the_field_of_resnet18_is_as_published() -> None:
     assert field is not None
     assert field.size == (435, 435)  # Araujo, Norris & Sim 2019 give 483 for ResNet-50 and 435 for ResNet-18
     assert field.step == (32, 32)
+
+
+window = st.tuples(
+    st.sampled_from(["conv", "pool", "transposed", "nearest"]),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(0, 1),
+    st.integers(1, 2),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(layers=st.lists(window, min_size=1, max_size=4), place=st.floats(0, 1))
+def test_any_stack_of_windows_sees_no_more_than_its_box(
+    layers: list[tuple[str, int, int, int, int]], place: float
+) -> None:
+    made: list[nn.Module] = []
+    for kind, kernel, stride, padding, dilation in layers:
+        if kind == "conv":
+            made.append(nn.Conv1d(1, 1, kernel, stride, min(padding, kernel - 1), dilation, bias=False))
+        elif kind == "pool":
+            made.append(nn.AvgPool1d(kernel, stride, min(padding, kernel // 2)))
+        elif kind == "transposed":
+            made.append(nn.ConvTranspose1d(1, 1, kernel, stride, min(padding, kernel - 1), dilation=dilation))
+        else:
+            made.append(nn.Upsample(scale_factor=stride))
+    net = nn.Sequential(*made).double()
+    for parameter in net.parameters():
+        parameter.data.fill_(1.0)
+    x = torch.ones(1, 1, 64, dtype=torch.float64, requires_grad=True)
+    out = net(x)
+    index = int(place * (out.shape[2] - 1))
+    out[0, 0, index].backward()
+    assert x.grad is not None
+    seen = torch.nonzero(x.grad[0, 0]).flatten().tolist()
+    reach = Reach.of_input(3)
+    for layer in made:
+        call, arguments = _call(layer, reach)
+        reach = op_for(call, arguments).field([reach], (1, 1, 0), arguments)
+    first, last = reach.dims[2].box(index)
+    assert all(first <= i <= last for i in seen), (first, last, seen)
+    if all(kind in ("conv", "pool") and not padding for kind, _, _, padding, _ in layers):
+        assert (first, last) == (seen[0], seen[-1])
+
+
+def _call(layer: nn.Module, reach: Reach) -> tuple[str, dict[str, object]]:
+    """What PyTorch calls for a layer, without the seconds that an export takes."""
+    x = TensorShape((1, 1, 64))
+    if isinstance(layer, nn.Upsample):
+        return "aten.upsample_nearest1d.vec", {"input": x, "scale_factors": [layer.scale_factor]}
+    if isinstance(layer, nn.AvgPool1d):
+        sizes = {"kernel_size": layer.kernel_size, "stride": layer.stride, "padding": layer.padding}
+        return "aten.avg_pool1d.default", {"self": x, **{name: list(size) for name, size in sizes.items()}}
+    assert isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)
+    named = {"weight": TensorShape(layer.weight.shape), "stride": list(layer.stride), "padding": list(layer.padding)}
+    name = "conv1d" if isinstance(layer, nn.Conv1d) else "conv_transpose1d"
+    return f"aten.{name}.default", {"input": x, **named, "dilation": list(layer.dilation)}
+
+
+def test_dense_layers_over_space_and_attention_see_everything() -> None:
+    class Attend(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = x.flatten(2).transpose(1, 2)
+            return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
+
+    for last in (Attend(), nn.Linear(8, 3), nn.Softmax(dim=3), nn.LayerNorm([8, 8])):
+        field = capture(nn.Sequential(nn.Conv2d(1, 4, 3), last), (1, 10, 10)).account().rows[-1].field
+        assert field is not None
+        assert field.unbounded, last
+
+
+def test_a_squeeze_and_excitation_makes_the_branch_that_it_weighs_unbounded() -> None:
+    class Squeeze(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.dense = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            return y * torch.sigmoid(self.dense(y.mean((2, 3), keepdim=True)))
+
+    account = capture(Squeeze(), (1, 10, 10)).account()
+    fields = {row.name: row.field for row in account.rows}
+    assert fields["conv"] is not None
+    assert fields["conv"].size == (3, 3)
+    assert fields["mul"] is not None
+    assert fields["mul"].unbounded

@@ -71,9 +71,9 @@ class MatrixProduct(Op):
 
     def shape(self, arguments: Arguments) -> Shape:
         left, right = tensor_shapes(arguments)[1:3] if self.adds else tensor_shapes(arguments)[:2]
-        rank = max(len(left), len(right)) - 2
-        leads = [(1,) * (rank - len(s) + 2) + tuple(s[:-2]) for s in (left, right)]
-        lead = tuple(max(sizes) for sizes in zip(*leads, strict=True)) if rank > 0 else ()
+        rank = max(len(left), len(right), 2) - 2
+        leads = [(1,) * (rank - len(s[:-2])) + tuple(s[:-2]) for s in (left, right)]
+        lead = tuple(max(sizes) for sizes in zip(*leads, strict=True))
         rows = left[-2:-1] if len(left) > 1 else ()
         columns = right[-1:] if len(right) > 1 else ()
         return (*lead, *rows, *columns)
