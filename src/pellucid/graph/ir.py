@@ -141,7 +141,9 @@ class Graph:
             tensors: parameters or buffers to use instead of the module's, by name.
 
         Returns:
-            The output (a tuple where there are several); with ``record`` also a dict of values by node name.
+            The output (a tuple of tensors where there are several); with ``record`` also a dict of values by node name.
+            The value of an operation with several results is their tuple: batch normalisation in training gives
+            (result, mean, 1 / deviation, ...), dropout (result, mask).
         """
         if len(inputs) != len(self.inputs):
             raise UsageError(f"the graph takes {len(self.inputs)} inputs and was given {len(inputs)}")
