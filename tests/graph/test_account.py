@@ -48,6 +48,51 @@ def test_macs_of_transposed_convolution_and_attention() -> None:
     assert account.macs == 3 * 2 * (5 * 5 * 8 + 5 * 5 * 8)
 
 
+@pytest.mark.parametrize(
+    ("equation", "others"),
+    [("nchw,ndhw->ncd", 1), ("nchw,cd->ndhw", 0), ("...hw,...vw->...hv", 1), ("nchw->nc", -1)],
+)
+def test_macs_and_shape_of_an_einsum(equation: str, others: int) -> None:
+    class Product(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 7))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            operands = {1: (x, x), 0: (x, self.weight), -1: (x,)}[others]
+            return torch.einsum(equation, *operands)
+
+    x = torch.randn(3, 4, 5, 6)
+    with FlopCounterMode(display=False) as counter:
+        wanted = Product()(x)
+    row = capture(Product(), (4, 5, 6)).account(3).rows[-1]
+    assert row.shape == tuple(wanted.shape)
+    assert row.macs is not None
+    assert 2 * row.macs == counter.get_total_flops()
+
+
+def test_what_cannot_be_counted_is_said() -> None:
+    account = capture(Recurrent(), (7, 4)).account()
+    assert account.status == "partial"
+    assert account.missing == ("recurrent: nobody has described aten.gru.input",)
+    row = account["recurrent"]
+    assert (row.status, row.kind, row.macs) == ("unavailable", "opaque", None)
+    assert row.parameters == sum(parameter.numel() for parameter in Recurrent().recurrent.parameters())
+    assert account.parameters == sum(parameter.numel() for parameter in Recurrent().parameters())
+    assert account["head"].status == "complete"
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer, which is a whole program of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent, self.head = nn.GRU(4, 5, batch_first=True), nn.Linear(5, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.recurrent(x)[0][:, -1])
+
+
 def test_shapes_and_macs_agree_with_torchlens() -> None:
     import torchlens
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 import transformers as tf
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from pellucid import capture
 
@@ -49,3 +51,7 @@ def test_captured_whole_and_equal(name: str, training: bool) -> None:
     torch.manual_seed(1)
     wanted = module(x).logits
     torch.testing.assert_close(result[0] if isinstance(result, tuple) else result, wanted, rtol=0, atol=0)
+    # PyTorch counts no attention of its fused kernel for the CPU; that of matrix products it does.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        module(x)
+    assert 2 * account.macs == counter.get_total_flops()
