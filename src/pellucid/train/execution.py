@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
+from pellucid.train.allocator import keeping_freed_memory
 from pellucid.train.checkpoint import replace_synced
 from pellucid.train.settings import Settings
 
-_TRIALS = 4
-_TRIAL_BATCH = 32  # pictures: enough to tell the layouts apart, and over in a moment
+_TRIALS = (3, 25)  # of each layout, at least and at most
+_TRIAL_SECONDS = 1.0  # then no more trials: short steps are told apart by many, long ones by few
+_TRIAL_BATCH = 128  # pictures: a small batch may favour another layout than the batch of the run
 _WORTH = 0.97  # a layout must be this much faster to be taken
 
 
@@ -89,12 +91,13 @@ def prepare(settings: Settings) -> torch.device:
 
 @contextmanager
 def left_as_found() -> Iterator[None]:
-    """PyTorch's random state, threads and switches are put back afterwards: they belong to the program around us."""
+    """PyTorch's random state, threads and switches, and the allocator's, are put back afterwards: they belong to the
+    program around us."""
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
     switches = cudnn.benchmark, cudnn.deterministic, torch.get_float32_matmul_precision()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(devices), keeping_freed_memory():
             yield
     finally:
         cudnn.benchmark, cudnn.deterministic = switches[:2]
@@ -149,9 +152,14 @@ def _remembered(net: nn.Module, device: torch.device, sample: Tensor, bf16: bool
 
 def _is_faster(net: nn.Module, new: Execution, old: Execution, sample: Tensor) -> bool:
     """Whether steps take clearly less time under ``new``: the least of some trials each, in turns."""
+    times: list[list[float]] = []
     with torch.random.fork_rng(range(torch.cuda.device_count()) if new.device.type == "cuda" else ()):
         steps = [_trial(net, execution, sample) for execution in (new, old)]
-        times = [[step() for step in steps] for _ in range(1 + _TRIALS)][1:]  # the first warms up
+        for step in steps:  # the first warms up
+            step()
+        least, most = _TRIALS
+        while len(times) < least or (len(times) < most and sum(map(sum, times)) < _TRIAL_SECONDS):
+            times.append([step() for step in steps])
     return min(time[0] for time in times) < _WORTH * min(time[1] for time in times)
 
 

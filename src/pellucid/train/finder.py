@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from pellucid.errors import UsageError
 from pellucid.train import inputs, optimizers
+from pellucid.train.execution import left_as_found
 from pellucid.train.fitting import build
+from pellucid.train.loop import Loop
 
 if TYPE_CHECKING:
     from pellucid.train.model import Model
@@ -46,8 +46,14 @@ def find_learning_rate(
             f"{steps} steps from {lowest} to {highest} are no range", fits="0 < lowest < highest, 10 steps"
         )
     trial = copy.deepcopy(model)
-    kept = torch.get_rng_state()
-    loop = build(trial, inputs.prepare(data, labels, trial.settings), [], None, None)
+    with left_as_found():
+        loop = build(trial, inputs.prepare(data, labels, trial.settings), [], None, None)
+        rates, losses = _rise(loop, lowest, highest, steps)
+    return Found(tuple(rates), tuple(losses), _steepest(rates, losses))
+
+
+def _rise(loop: Loop, lowest: float, highest: float, steps: int) -> tuple[list[float], list[float]]:
+    """The rates that were tried, and the smoothed loss after each."""
     optimizer = optimizers.make(loop.settings.optimizer, loop.net, learning_rate=lowest)
     growth = (highest / lowest) ** (1 / (steps - 1))
     rates: list[float] = []
@@ -58,7 +64,9 @@ def find_learning_rate(
         rate = lowest * growth**step
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = loop.loss(loop.net(loop.execution.images(batch.images)), batch.targets.to(loop.execution.device))
+        with loop.execution.precision():
+            outputs = loop.net(loop.execution.images(batch.images))
+            loss = loop.loss(outputs, batch.targets.to(loop.execution.device))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -68,8 +76,7 @@ def find_learning_rate(
             break
         rates.append(rate)
         losses.append(smoothed)
-    torch.set_rng_state(kept)
-    return Found(tuple(rates), tuple(losses), _steepest(rates, losses))
+    return rates, losses
 
 
 def _steepest(rates: list[float], losses: list[float]) -> float:
