@@ -214,17 +214,17 @@ def compare(
             "XDG_CACHE_HOME": cache,  # Pellucid measures its memory layout afresh
         }
         command = [sys.executable, __file__, "--steps", str(steps), "--batch", str(batch), "--device", device]
-        workers = {
-            engine: subprocess.Popen(
+        workers: dict[str, subprocess.Popen[str]] = {}
+        parameters: dict[str, int] = {}
+        for engine in engines:  # one after another: what an engine tries out at its start, it tries on a quiet machine
+            workers[engine] = subprocess.Popen(
                 [*command, "--worker", engine, net],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            for engine in engines
-        }
-        parameters = {engine: answer(worker)["parameters"] for engine, worker in workers.items()}
+            parameters[engine] = answer(workers[engine])["parameters"]
         times: dict[str, list[float]] = {engine: [] for engine in engines}
         for turn in range(rounds):
             order = engines[turn % len(engines) :] + engines[: turn % len(engines)]
