@@ -33,6 +33,7 @@ import numpy as np
 
 ENGINES = ("pellucid", "pytorch", "pytorch_channels_last", "keras_tensorflow", "keras_jax")
 NETWORKS = {"lenet": (28, 28, 1), "basic_cnn": (32, 32, 3), "resnet18": (32, 32, 3)}
+ROUNDS_AND_STEPS = {"lenet": (21, 100), "basic_cnn": (11, 20), "resnet18": (7, 2)}
 NET_SETTINGS: dict[str, dict[str, Any]] = {"lenet": {"activation": "relu", "pool": "max"}}
 RATE, MOMENTUM = 0.01, 0.9
 Epoch = Callable[[], float]
@@ -285,7 +286,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, help="of turns; else 21, 11 and 7 for the three networks")
     parser.add_argument("--steps", type=int, help="in an epoch; else 100, 20 and 2 for the three networks")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--device", default="cpu")
@@ -300,7 +301,6 @@ def main() -> int:
     for engine, needs in without.items():
         print(f"{engine} is left out: {needs} is not installed (pip install 'pellucid[bench]')", file=sys.stderr)
     engines = [engine for engine in asked.engines if engine not in without]
-    usual = {"lenet": 100, "basic_cnn": 20, "resnet18": 2}
     result: dict[str, Any] = {
         "what": "milliseconds per training step, engines in turns",
         "device": asked.device,
@@ -312,8 +312,9 @@ def main() -> int:
         "networks": {},
     }
     for net in asked.networks:
-        steps = asked.steps or usual[net]
-        found = compare(net, engines, asked.rounds, steps, asked.batch, asked.device, asked.threads)
+        rounds, steps = ROUNDS_AND_STEPS[net]
+        rounds, steps = asked.rounds or rounds, asked.steps or steps
+        found = compare(net, engines, rounds, steps, asked.batch, asked.device, asked.threads)
         result["networks"][net] = found
         for engine, values in found["engines"].items():
             spread = f"{values['lowest_ms']:.2f} to {values['highest_ms']:.2f}"
