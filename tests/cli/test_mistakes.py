@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +92,31 @@ def test_an_unwritable_run_folder_is_named(photos: Path, pellucid: Run, tmp_path
     done = pellucid("train", photos, "--run", "file/run", "--epochs", 1, cwd=tmp_path)
     assert done.returncode == 2
     assert "file/run cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_reader_that_has_enough_is_no_mistake(buffered: bool, photos: Path, trained: Path) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    command = [sys.executable, "-m", "pellucid", "predict", trained, photos, "--format", "csv"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 0
+
+
+def test_output_that_cannot_be_written_is_said(photos: Path, trained: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "pellucid", "predict", trained, photos]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "pellucid: the system refused: No space left on device\n")
+
+
+def test_training_goes_on_when_nobody_reads_its_progress(photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pellucid", "train", photos, "--net", "lenet", "--epochs", "2", "--run", "made"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stderr.close()
+        assert "accuracy" in running.stdout.read().decode()
+    assert running.returncode == 0
+    assert len((tmp_path / "made" / "log.jsonl").read_text().splitlines()) > 2

@@ -5,7 +5,10 @@ Nothing here imports torch before a command needs it: ``pellucid --help`` answer
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from pellucid.errors import PellucidError
 
@@ -17,12 +20,30 @@ def main() -> None:
     from pellucid.cli.app import app
 
     try:
-        app()
+        _run(app)
     except PellucidError as error:
         _stop(f"pellucid: {error}")
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         _stop(f"pellucid: the system refused{where}: {error.strerror or error}")
+
+
+def _run(app: Callable[[], Any]) -> None:
+    """Run, and hand over all that was printed. Who reads it may stop when it has enough (``| head``): that is nobody's
+    mistake, and ends with code 0."""
+    try:
+        app()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            sys.exit(0)
+        try:
+            sys.stdout.flush()
+        except OSError as refused:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it leaves
+            if isinstance(refused, BrokenPipeError):
+                sys.exit(0)
+            raise
+        raise
 
 
 def _stop(message: str) -> None:

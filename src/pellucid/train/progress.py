@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import Any, TextIO
@@ -61,7 +62,8 @@ class Progress(Quiet):
     def _say(self, line: str) -> None:
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        else:
+            return
+        with contextlib.suppress(BrokenPipeError):  # nobody reads any more: the run goes on, and its log has it all
             print(line, file=self._file, flush=True)
 
 
