@@ -8,6 +8,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES_OF_BUILD := pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/pellucid/native/*)
 # CI and a person at a terminal see the same suite; two workers, one torch thread each, suit a small machine.
+# matplotlib keeps a list of the fonts that it once found: tests make their own, which knows the font just installed.
 WORKERS ?= 2
 
 .PHONY: demo install test check format clean
@@ -18,7 +19,7 @@ demo: install
 install: $(VENV)/.installed
 
 test: $(VENV)/.installed-for-tests check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	MPLCONFIGDIR=$(abspath $(VENV))/matplotlib OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: $(VENV)/.installed-for-tests
 	$(BIN)/ruff format --check .

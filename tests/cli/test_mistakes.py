@@ -99,7 +99,8 @@ def test_a_reader_that_has_enough_is_no_mistake(buffered: bool, photos: Path, tr
     environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
     command = [sys.executable, "-m", "pellucid", "predict", trained, photos, "--format", "csv"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-        assert running.stdout is not None and running.stderr is not None
+        assert running.stdout is not None
+        assert running.stderr is not None
         running.stdout.close()
         assert running.stderr.read() == b""
     assert running.returncode == 0
@@ -115,7 +116,8 @@ def test_output_that_cannot_be_written_is_said(photos: Path, trained: Path) -> N
 def test_training_goes_on_when_nobody_reads_its_progress(photos: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pellucid", "train", photos, "--net", "lenet", "--epochs", "2", "--run", "made"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-        assert running.stdout is not None and running.stderr is not None
+        assert running.stdout is not None
+        assert running.stderr is not None
         running.stderr.close()
         assert "accuracy" in running.stdout.read().decode()
     assert running.returncode == 0

@@ -208,9 +208,7 @@ class Loop:
             return
         batches = list(self._pending)
         self._pending.clear()
-        read = torch.stack([value for batch in batches for value in (batch.loss.double(), batch.right.double())])
-        values = iter(read.tolist())
-        for batch, loss, right in zip(batches, values, values, strict=False):
+        for batch, loss, right in zip(batches, *_numbers(batches), strict=True):
             if not math.isfinite(loss):
                 raise self._diverged(batch, loss)
             self.position.loss_sum += loss * batch.count
@@ -324,6 +322,15 @@ class Loop:
     def _tell(self, event: str, about: Any) -> None:
         for listener in self.listeners:
             getattr(listener, event)(about)
+
+
+def _numbers(batches: Sequence[Pending]) -> tuple[list[float], list[float]]:
+    """Their losses, and how many pictures were right; those of several batches come from the device together."""
+    if len(batches) == 1:
+        return [batches[0].loss.item()], [batches[0].right.item()]
+    read = torch.stack([torch.stack((batch.loss.double(), batch.right.double())) for batch in batches], dim=1)
+    losses, rights = read.tolist()
+    return losses, rights
 
 
 def all_tensors(net: nn.Module) -> dict[str, Tensor]:
