@@ -4,8 +4,9 @@
 
 Claim: training with Pellucid is never slower than a plain PyTorch loop. LeNet (28x28x1), basic_cnn and resnet18
 (32x32x3); one process for each engine, all alive at once, taking turns of one epoch, so that each round sees the same
-machine; median and spread of milliseconds per step. The same pictures, batch size, loss (cross-entropy), optimizer
-(SGD, momentum 0.9, no decay) and number of parameters; everyone keeps loss and accuracy of the epoch.
+machine; three such sets of processes one after another; median and spread of milliseconds per step. The same pictures,
+batch size, loss (cross-entropy), optimizer (SGD, momentum 0.9, no decay) and number of parameters; everyone keeps loss
+and accuracy of the epoch.
 
 The plain loop is as people write it: float pictures in memory, a random permutation, `loss.item()`; once with NCHW and
 once with channels_last pictures. Pellucid cuts and normalises its batches from uint8 within the time that is measured.
@@ -20,12 +21,10 @@ import importlib.util
 import json
 import os
 import platform
-import queue
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,11 +34,13 @@ import numpy as np
 
 ENGINES = ("pellucid", "pytorch", "pytorch_channels_last", "keras_tensorflow", "keras_jax")
 NETWORKS = {"lenet": (28, 28, 1), "basic_cnn": (32, 32, 3), "resnet18": (32, 32, 3)}
-ROUNDS_AND_STEPS = {"lenet": (21, 100), "basic_cnn": (11, 20), "resnet18": (9, 2)}
+ROUNDS_AND_STEPS = {"lenet": (21, 100), "basic_cnn": (15, 20), "resnet18": (9, 2)}
 NET_SETTINGS: dict[str, dict[str, Any]] = {"lenet": {"activation": "relu", "pool": "max"}}
 RATE, MOMENTUM = 0.01, 0.9
-Epoch = Callable[[], float]
-"""Trains for one epoch; returns its seconds."""
+LIVES, WARM_UP = 3, 2
+Told = Callable[[float, int], None]
+"""An engine calls it after each epoch with the seconds that it took and the number of parameters; it returns when the
+engine's next turn has come."""
 
 
 def pictures(net: str, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,49 +49,25 @@ def pictures(net: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     return chance.integers(0, 256, (count, *NETWORKS[net]), np.uint8), chance.integers(0, 10, count)
 
 
-def pellucid_engine(net: str, steps: int, batch: int, device: str) -> tuple[Epoch, int]:
-    """One long ``fit`` in a thread of its own, as a user's; between its epochs it waits for its turn."""
+def pellucid_engine(net: str, steps: int, batch: int, device: str, told: Told) -> None:
+    """One long ``fit``, as a user's; between its epochs it waits for its turn."""
     from pellucid.data import Data
     from pellucid.train import Epoch as Record
     from pellucid.train import Model, Quiet
 
-    turns: queue.Queue[None] = queue.Queue()
-    done: queue.Queue[float | BaseException] = queue.Queue()
-
     class Waits(Quiet):
-        def on_start(self, start: Any) -> None:
-            turns.get()
-
         def on_epoch(self, epoch: Record) -> None:
-            done.put(epoch.seconds)
-            turns.get()
+            told(epoch.seconds, sum(parameter.numel() for parameter in model.net.parameters()))
 
     data = Data.from_arrays(*pictures(net, steps * batch), tuple("abcdefghij"), layout="NHWC")
     model = Model(net, **NET_SETTINGS.get(net, {})).compile(
         "momentum", batch_size=batch, learning_rate=RATE, schedule="constant", warmup=0.0, weight_decay=0.0,
         label_smoothing=0.0, crop=0, flip=False, device=device,
     )  # fmt: skip
-
-    def train() -> None:
-        try:
-            model.fit(data, epochs=1_000_000, listeners=[Waits()], progress=False)
-        except BaseException as error:
-            done.put(error)
-
-    threading.Thread(target=train, daemon=True).start()
-
-    def epoch() -> float:
-        turns.put(None)
-        result = done.get()
-        if isinstance(result, BaseException):
-            raise result
-        return result
-
-    epoch()  # makes the network
-    return epoch, sum(parameter.numel() for parameter in model.net.parameters())
+    model.fit(data, epochs=1_000_000, listeners=[Waits()], progress=False)
 
 
-def pytorch_engine(net: str, steps: int, batch: int, device: str, channels_last: bool) -> tuple[Epoch, int]:
+def pytorch_engine(net: str, steps: int, batch: int, device: str, channels_last: bool, told: Told) -> None:
     import torch
     from torch.nn import functional
 
@@ -123,22 +100,23 @@ def pytorch_engine(net: str, steps: int, batch: int, device: str, channels_last:
             right += (outputs.argmax(1) == y).sum().item()
         return time.perf_counter() - began
 
-    return epoch, sum(parameter.numel() for parameter in module.parameters())
+    while True:
+        told(epoch(), sum(parameter.numel() for parameter in module.parameters()))
 
 
-def keras_engine(net: str, steps: int, batch: int, backend: str) -> tuple[Epoch, int]:
+def keras_engine(net: str, steps: int, batch: int, backend: str, told: Told) -> None:
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
-    class Clock(keras.callbacks.Callback):
-        began = seconds = 0.0
+    class Waits(keras.callbacks.Callback):
+        began = 0.0
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.began = time.perf_counter()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.seconds = time.perf_counter() - self.began
+            told(time.perf_counter() - self.began, parameters)
 
     model = keras_network(keras, net)
     model.compile(
@@ -148,13 +126,8 @@ def keras_engine(net: str, steps: int, batch: int, backend: str) -> tuple[Epoch,
     )
     raw, labels = pictures(net, steps * batch)
     images = (raw.astype(np.float32) / 255 - 0.5) / 0.29
-    clock = Clock()
-
-    def epoch() -> float:
-        model.fit(images, labels, batch_size=batch, epochs=1, shuffle=True, verbose=0, callbacks=[clock])
-        return clock.seconds
-
-    return epoch, sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    parameters = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    model.fit(images, labels, batch_size=batch, epochs=1_000_000, shuffle=True, verbose=0, callbacks=[Waits()])
 
 
 def keras_network(keras: Any, net: str) -> Any:
@@ -195,23 +168,31 @@ def keras_block(layers: Any, x: Any, width: int, stride: int) -> Any:
     return layers.Activation("relu")(layers.Add()([y, short]))
 
 
-def make(engine: str, net: str, steps: int, batch: int, device: str) -> tuple[Epoch, int]:
+def live(engine: str, net: str, steps: int, batch: int, device: str, told: Told) -> None:
     if engine == "pellucid":
-        return pellucid_engine(net, steps, batch, device)
-    if engine.startswith("pytorch"):
-        return pytorch_engine(net, steps, batch, device, engine.endswith("channels_last"))
-    return keras_engine(net, steps, batch, engine.removeprefix("keras_"))
+        pellucid_engine(net, steps, batch, device, told)
+    elif engine.startswith("pytorch"):
+        pytorch_engine(net, steps, batch, device, engine.endswith("channels_last"), told)
+    else:
+        keras_engine(net, steps, batch, engine.removeprefix("keras_"), told)
 
 
 def work(engine: str, net: str, steps: int, batch: int, device: str) -> None:
-    """A worker: one line in, one epoch, one line out."""
+    """A worker: one line in, one epoch, one line out. The first epochs compile and warm up."""
     said = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print does not mix with the answers
-    epoch, parameters = make(engine, net, steps, batch, device)
-    epoch()  # compiles and warms up
-    said.write(json.dumps({"parameters": parameters}) + "\n")
-    for _ in sys.stdin:
-        said.write(json.dumps({"seconds": epoch()}) + "\n")
+    epochs = 0
+
+    def told(seconds: float, parameters: int) -> None:
+        nonlocal epochs
+        epochs += 1
+        if epochs < WARM_UP:
+            return
+        said.write(json.dumps({"seconds": seconds, "parameters": parameters}) + "\n")
+        if not sys.stdin.readline():
+            sys.exit()
+
+    live(engine, net, steps, batch, device, told)
 
 
 def missing(engine: str) -> str:
@@ -223,40 +204,23 @@ def missing(engine: str) -> str:
 def compare(
     net: str, engines: list[str], rounds: int, steps: int, batch: int, device: str, threads: int
 ) -> dict[str, Any]:
-    """All engines on one network, in turns."""
-    with tempfile.TemporaryDirectory() as cache:
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(threads),
-            "TF_NUM_INTRAOP_THREADS": str(threads),
-            "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}",
-            "XDG_CACHE_HOME": cache,  # Pellucid measures its memory layout afresh
-        }
-        command = [sys.executable, __file__, "--steps", str(steps), "--batch", str(batch), "--device", device]
-        workers: dict[str, subprocess.Popen[str]] = {}
-        parameters: dict[str, int] = {}
-        for engine in engines:  # one after another: what an engine tries out at its start, it tries on a quiet machine
-            workers[engine] = subprocess.Popen(
-                [*command, "--worker", engine, net],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            parameters[engine] = answer(workers[engine])["parameters"]
-        times: dict[str, list[float]] = {engine: [] for engine in engines}
-        for turn in range(rounds):
-            order = engines[turn % len(engines) :] + engines[: turn % len(engines)]
-            for engine in order:
-                worker = workers[engine]
-                if worker.stdin is not None:
-                    worker.stdin.write("go\n")
-                    worker.stdin.flush()
-                times[engine].append(1000 * answer(worker)["seconds"] / steps)
-        for worker in workers.values():
-            if worker.stdin is not None:
-                worker.stdin.close()
-            worker.wait()
+    """All engines on one network, in turns; each lives ``LIVES`` times, for where a process's memory happens to lie
+    makes all its epochs faster or slower together."""
+    times: dict[str, list[float]] = {engine: [] for engine in engines}
+    parameters: dict[str, int] = {}
+    for life in range(LIVES):
+        with tempfile.TemporaryDirectory() as cache:  # Pellucid measures its memory layout afresh
+            workers: dict[str, subprocess.Popen[str]] = {}
+            for engine in engines[life % len(engines) :] + engines[: life % len(engines)]:
+                workers[engine] = born(engine, net, steps, batch, device, threads, cache)
+                # Wait: what the next engine tries out at its start, it tries on a quiet machine.
+                parameters[engine] = answer(workers[engine])["parameters"]
+            for turn in range(rounds // LIVES):
+                for engine in engines[turn % len(engines) :] + engines[: turn % len(engines)]:
+                    ask(workers[engine])
+                    times[engine].append(1000 * answer(workers[engine])["seconds"] / steps)
+            for worker in workers.values():
+                end(worker)
     if len(set(parameters.values())) != 1:
         raise RuntimeError(f"the networks called {net} are not the same: {parameters} parameters")
     results = {engine: summary(values) for engine, values in times.items()}
@@ -266,6 +230,37 @@ def compare(
         "engines": results,
         "fastest_plain_loop_over_pellucid": round(plain / results["pellucid"]["median_ms"], 3),
     }
+
+
+def born(engine: str, net: str, steps: int, batch: int, device: str, threads: int, cache: str) -> subprocess.Popen[str]:
+    """A worker, which says a line when it has warmed up."""
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "TF_NUM_INTRAOP_THREADS": str(threads),
+        "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}",
+        "XDG_CACHE_HOME": cache,
+    }
+    command = [sys.executable, __file__, "--steps", str(steps), "--batch", str(batch), "--device", device]
+    return subprocess.Popen(
+        [*command, "--worker", engine, net],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ask(worker: subprocess.Popen[str]) -> None:
+    if worker.stdin is not None:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+
+
+def end(worker: subprocess.Popen[str]) -> None:
+    if worker.stdin is not None:
+        worker.stdin.close()
+    worker.wait()
 
 
 def answer(worker: subprocess.Popen[str]) -> dict[str, Any]:
@@ -304,7 +299,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
-    parser.add_argument("--rounds", type=int, help="of turns; else 21, 11 and 9 for the three networks")
+    parser.add_argument("--rounds", type=int, help="of turns; else 21, 15 and 9 for the three networks")
     parser.add_argument("--steps", type=int, help="in an epoch; else 100, 20 and 2 for the three networks")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--device", default="cpu")
