@@ -81,6 +81,7 @@ def pytorch_engine(net: str, steps: int, batch: int, device: str, channels_last:
     raw, labels = pictures(net, steps * batch)
     images = ((torch.from_numpy(raw).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.29).to(device, memory_format=layout)
     targets = torch.from_numpy(labels).to(device)
+    del raw  # glibc keeps freed blocks up to the size of the largest that it saw freed: the plain loop's best case
     optimizer = torch.optim.SGD(module.parameters(), lr=RATE, momentum=MOMENTUM)
 
     def epoch() -> float:
@@ -126,6 +127,7 @@ def keras_engine(net: str, steps: int, batch: int, backend: str, told: Told) -> 
     )
     raw, labels = pictures(net, steps * batch)
     images = (raw.astype(np.float32) / 255 - 0.5) / 0.29
+    del raw
     parameters = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
     model.fit(images, labels, batch_size=batch, epochs=1_000_000, shuffle=True, verbose=0, callbacks=[Waits()])
 

@@ -89,8 +89,7 @@ class Draws:
 
     def at(self, indices: Indices) -> Draws:
         """The rows of these samples."""
-        rows = {item.name: getattr(self, item.name) for item in fields(self)}
-        return Draws(**{name: None if value is None else value[indices] for name, value in rows.items()})
+        return Draws(**{name: value[indices] for name, value in vars(self).items() if value is not None})
 
 
 def draw(augment: Augment, seed: int, epoch: int, count: int, size: tuple[int, int]) -> Draws:

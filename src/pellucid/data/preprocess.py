@@ -95,10 +95,9 @@ class Preprocess:
         scale, shift = (values.to(planes.device) for values in self._scale_and_shift)
         out = torch.empty(planes.shape, dtype=torch.float32, device=planes.device)
         elements = planes.numel() if planes.is_cuda else _CACHED_ELEMENTS * torch.get_num_threads()
-        block = max(1, elements // max(1, planes[:1].numel()))
-        for first in range(0, len(planes), block):
-            part = out[first : first + block].copy_(planes[first : first + block])
-            torch.addcmul(shift, part, scale, out=part)
+        block = max(1, elements // max(1, shift.numel()))
+        for part, pixels in zip(out.split(block), planes.split(block), strict=True):
+            torch.addcmul(shift, part.copy_(pixels), scale, out=part)
         return out
 
     def picture(self, picture: Any) -> Pixels:
