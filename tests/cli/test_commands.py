@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -41,6 +42,17 @@ def test_set_and_yaml_and_options_reach_the_run(photos: Path, pellucid: Run, tmp
     settings = yaml.safe_load((tmp_path / "made" / "config.yaml").read_text())["settings"]
     assert (settings["epochs"], settings["optimizer"]) == (1, "momentum")
     assert settings["net_settings"] == {"activation": "relu", "pool": "max"}
+
+
+def test_weights_are_found_again_from_any_folder(photos: Path, trained: Path, pellucid: Run, tmp_path: Path) -> None:
+    shutil.copy(trained / "best" / "model.safetensors", tmp_path / "start.safetensors")
+    arguments = ["--net", "lenet", "--weights", "start.safetensors", "--epochs", 1, "--run", "made"]
+    done = pellucid("train", photos, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(tmp_path / "made" / "checkpoints")  # as if killed before the first
+    (tmp_path / "elsewhere").mkdir()
+    again = pellucid("train", "--resume", tmp_path / "made", cwd=tmp_path / "elsewhere")
+    assert again.returncode == 0, again.stderr
 
 
 def test_anyones_network_by_package_and_factory(photos: Path, pellucid: Run, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pellucid.errors import CheckpointError, ShapeError, UsageError
 from pellucid.train import checkpoint, losses, optimizers, recipe, runfolder, weights
 from pellucid.train.ema import Average
 from pellucid.train.execution import Execution, decide, left_as_found, prepare
-from pellucid.train.inputs import Prepared
+from pellucid.train.inputs import Prepared, origin_of
 from pellucid.train.listeners import History, Listener, Logger
 from pellucid.train.live import LiveReport
 from pellucid.train.log import read_log
@@ -241,11 +241,14 @@ def _attach_folder(
             fits="the data as they were, or a new run",
         )
     if first:
+        settings = loop.settings.model_dump()
+        if loop.settings.weights is not None:  # a run that is killed before its first checkpoint reads them again
+            settings["weights"] = origin_of(loop.settings.weights)
         runfolder.write_config(
             folder,
             {
                 "data": prepared.origin or "given:arrays",
-                "settings": loop.settings.model_dump(),
+                "settings": settings,
                 "classes": list(model.classes),
             },
         )
