@@ -96,7 +96,7 @@ class Preprocess:
         out = torch.empty(planes.shape, dtype=torch.float32, device=planes.device)
         elements = planes.numel() if planes.is_cuda else _CACHED_ELEMENTS * torch.get_num_threads()
         block = max(1, elements // max(1, shift.numel()))
-        for part, pixels in zip(out.split(block), planes.split(block), strict=True):
+        for part, pixels in zip(torch.split(out, block), torch.split(planes, block), strict=True):
             torch.addcmul(shift, part.copy_(pixels), scale, out=part)
         return out
 
