@@ -321,7 +321,7 @@ def main() -> int:
         "device": asked.device,
         "batch": asked.batch,
         "threads": asked.threads,
-        "machine": platform.platform(),
+        "machine": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
         "left_out": without,
         "networks": {},

@@ -174,7 +174,7 @@ def run(kills: int, seed: int, root: Path, settings: dict[str, Any]) -> dict[str
         "compared": sorted(wanted),
         "seed": seed,
         "torch": torch.__version__,
-        "machine": platform.platform(),
+        "machine": f"{platform.system()} {platform.machine()}",
         "threads": settings["threads"],
     }
 

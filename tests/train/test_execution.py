@@ -95,3 +95,14 @@ def test_feature_maps_are_laid_out_as_decided() -> None:
         assert net(images).dtype == torch.bfloat16
     with execution.Execution(CPU, False, False).precision():
         assert net(images).dtype == torch.float32
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_with_channels_last_works_in_that_layout_from_its_first_map_on(channels: int) -> None:
+    last = execution.Execution(CPU, channels_last=True, bf16=False)
+    pictures = torch.randn(4, channels, 6, 5)
+    placed = last.images(pictures)
+    assert torch.equal(placed, pictures)
+    assert placed.stride() == (30 * channels, 1, 5 * channels, channels)
+    first = last.place(nn.Conv2d(channels, 8, 3))(placed)
+    assert first.is_contiguous(memory_format=torch.channels_last)

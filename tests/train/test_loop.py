@@ -14,6 +14,7 @@ from torch.nn import functional
 from pellucid.data import Batches, Data, Preprocess
 from pellucid.errors import DivergedError, ShapeError, UsageError
 from pellucid.train import Epoch, Model, Quiet, Step, read_log
+from pellucid.train.loop import Pending, numbers
 from tests.train.conftest import CLASSES, PLAIN, pictures, tiny
 
 
@@ -234,3 +235,15 @@ def test_checkpoints_come_by_time_but_cost_no_more_than_a_twentieth(
     model = Model(tiny()).compile(**{**PLAIN, "batch_size": 3}, checkpoint_seconds=12)
     model.fit(without_validation, epochs=1, folder=tmp_path / "run", listeners=[Ticks()], progress=False)
     assert saved == [3, 8, 13, 18, 20]  # after 12 s, then every 20 times the second that a checkpoint takes
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_batches_left_is_read_in_their_order(count: int) -> None:
+    losses, rights = [0.1, 2.5, -1e-3][:count], [7, 0, 16_777_217][:count]  # the last is no float32
+    pending = [
+        Pending(i, torch.tensor(loss), torch.tensor(right), 128, None)
+        for i, (loss, right) in enumerate(zip(losses, rights, strict=True))
+    ]
+    found = numbers(pending)
+    assert found[0] == [float(np.float32(loss)) for loss in losses]
+    assert found[1] == rights

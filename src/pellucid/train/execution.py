@@ -43,15 +43,9 @@ class Execution:
 
     def images(self, images: Tensor) -> Tensor:
         """A batch (N, C, H, W) on the device, in the layout."""
-        if not self.channels_last or images.ndim != 4:
-            return images.to(self.device)
-        placed = images.to(self.device, memory_format=torch.channels_last)
-        if placed.shape[1] > 1 or not placed.is_contiguous():
-            return placed
-        # Maps of one channel lie in memory alike in both layouts. Their strides tell the layers after which is meant;
-        # left as they are, half of the network works in one and half in the other.
-        count, _, height, width = placed.shape
-        return placed.as_strided(placed.shape, (height * width, 1, width, 1))
+        if self.channels_last and images.ndim == 4:
+            return images.to(self.device, memory_format=torch.channels_last)
+        return images.to(self.device)
 
     def seed(self, seed: int) -> None:
         """Seed the generators that this device draws from (dropout), and no others: it is done at every step."""

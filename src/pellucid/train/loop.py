@@ -208,7 +208,7 @@ class Loop:
             return
         batches = list(self._pending)
         self._pending.clear()
-        for batch, loss, right in zip(batches, *_numbers(batches), strict=True):
+        for batch, loss, right in zip(batches, *numbers(batches), strict=True):
             if not math.isfinite(loss):
                 raise self._diverged(batch, loss)
             self.position.loss_sum += loss * batch.count
@@ -324,7 +324,7 @@ class Loop:
             getattr(listener, event)(about)
 
 
-def _numbers(batches: Sequence[Pending]) -> tuple[list[float], list[float]]:
+def numbers(batches: Sequence[Pending]) -> tuple[list[float], list[float]]:
     """Their losses, and how many pictures were right; those of several batches come from the device together."""
     if len(batches) == 1:
         return [batches[0].loss.item()], [batches[0].right.item()]
