@@ -2,7 +2,8 @@
 
 In double precision: with weights as small as EfficientNet begins with, its outputs are of the size 1e-33, and in single
 precision one run in many differed from the module in the last bits of one of them, for a reason that was not found
-(probably the order of a sum). In double a difference in what is computed stands out by orders of magnitude, and the order of a sum does not.
+(probably the order of a sum). In double a difference in what is computed stands out by orders of magnitude, and the
+order of a sum does not.
 """
 
 from __future__ import annotations
