@@ -61,8 +61,6 @@ def _groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
     if not learning:
         raise UsageError("no parameter of the network wants a gradient: there is nothing to train")
-    if not weight_decay:
-        return [{"params": learning, "weight_decay": 0.0}]  # each group costs a step its own calls
     kernels = [parameter for parameter in learning if parameter.ndim > 1]
     others = [parameter for parameter in learning if parameter.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
