@@ -122,3 +122,13 @@ def test_training_goes_on_when_nobody_reads_its_progress(photos: Path, tmp_path:
         assert "accuracy" in running.stdout.read().decode()
     assert running.returncode == 0
     assert len((tmp_path / "made" / "log.jsonl").read_text().splitlines()) > 2
+
+
+def test_training_names_the_broken_files_that_it_skips(photos: Path, pellucid: Run, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "data")
+    whole = sorted((tmp_path / "data" / "bag").iterdir())[0].read_bytes()
+    (tmp_path / "data" / "bag" / "cut.png").write_bytes(whole[:100])
+    done = pellucid("train", "data", "--net", "lenet", "--epochs", 1, "--run", "made", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 broken file was skipped: bag/cut.png (" in done.stderr
+    assert "bag/cut.png" in (tmp_path / "made" / "environment.json").read_text()

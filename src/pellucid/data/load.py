@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from pellucid.data.dataset import Data, Pixels, Split
 from pellucid.data.named import find
 from pellucid.data.resize import Fit, resize, with_channels
-from pellucid.data.source import Source, open_source
+from pellucid.data.source import Skipped, Source, open_source
 from pellucid.data.split import SHARES, assign
 from pellucid.data.store import Decoding, Progress, decoded
 from pellucid.errors import DataError, UsageError
 
+_NAMED = 5  # broken files in the note of a data set
 _SAMPLE = 400  # headers that are read to choose a size
 _OWN_SIZE_LIMIT = 256  # pictures that are all of one size keep it up to this many pixels a side
 _SMALLEST, _LARGEST, _MULTIPLE = 32, 224, 32
@@ -126,7 +127,16 @@ def _of_files(
         part = slice(first, first + kept)
         splits[name] = _split(source, result.images[part], result.kept[part])
         first += kept
-    return _data(source, splits, [*notes, *result.notes], result.skipped)
+    return _data(source, splits, [*notes, *_broken(result.skipped), *result.notes], result.skipped)
+
+
+def _broken(skipped: Sequence[Skipped]) -> list[str]:
+    """A sentence for the user that names the files which could not be decoded, the first few with their reasons."""
+    if not skipped:
+        return []
+    named = "; ".join(f"{item.name} ({item.reason})" for item in skipped[:_NAMED])
+    more = f"; and {len(skipped) - _NAMED:,} more, which 'pellucid check' names" if len(skipped) > _NAMED else ""
+    return [f"{len(skipped):,} broken {'file was' if len(skipped) == 1 else 'files were'} skipped: {named}{more}"]
 
 
 def _data(source: Source, splits: dict[str, Split], notes: Sequence[str], skipped: Sequence[object]) -> Data:
