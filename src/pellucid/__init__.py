@@ -1,7 +1,7 @@
 """Pellucid: a convolutional network you can see through, and train fast on the computer you have.
 
 Rooms: ``ops`` (what each operation is), ``graph`` (a network, captured once), ``nets`` (the classic networks),
-``data`` (images in, batches out), ``train`` (the loop, checkpoints, reports), ``draw`` (pictures from records),
+``data`` (images in, batches out), ``train`` (the loop, checkpoints, reports), ``look`` (opened numbers), ``draw`` (pictures from records),
 ``cli`` (the commands). Nothing here imports torch until a name that needs it is used.
 """
 
@@ -19,10 +19,11 @@ _homes = {
     "data": ".data",
     "draw": ".draw",
     "graph": ".graph",
+    "look": ".look",
     "nets": ".nets",
     "ops": ".ops",
     "summary": ".summarize",
     "train": ".train",
 }
 __getattr__, __dir__ = attach(__name__, _homes)
-__all__ = ["Graph", "Model", "PellucidError", "capture", "data", "draw", "graph", "nets", "ops", "summary", "train"]
+__all__ = ["Graph", "Model", "PellucidError", "capture", "data", "draw", "graph", "look", "nets", "ops", "summary", "train"]

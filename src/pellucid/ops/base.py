@@ -11,6 +11,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from pellucid.ops.field import Reach, joined
+from pellucid.ops.terms import Call, Index, Terms
 
 Shape = tuple[int, ...]
 Arguments = Mapping[str, Any]  # of a call, by the names of its schema; a tensor stands as its Shape
@@ -59,6 +60,21 @@ class Op:
         """
         shapes = tensor_shapes(arguments)
         return joined([reach.aligned(len(out) - len(shape)) for reach, shape in zip(reaches, shapes, strict=True)])
+
+    def terms(self, at: Index, call: Call) -> Terms:
+        """The products that sum to the number at index ``at`` of the result that the call asks about."""
+        return Terms(missing=f"nobody has written the terms of {self.describe()}")
+
+    def terms_of_gradient(self, of: str, at: Index, call: Call) -> Terms | None:
+        """The products that sum to what this operation adds to dL/d(of)[at].
+
+        Args:
+            of: the slot of an argument (``input``, ``weight``, ``tensors[1]``); at: an index in it.
+            call: with ``gradients``; its slot ``gradient`` is that of the result.
+
+        None where nobody has written it: whoever asks then takes the local derivative from PyTorch.
+        """
+        return None
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import numpy as np
+
 from pellucid.ops.base import Arguments, Op, Shape, per_axis, product, times
 from pellucid.ops.field import Reach, Window
+from pellucid.ops.terms import Call, Index, Terms, flat, scaled, single, weighted
 
 
 def _details(kernels: int, stride: Sequence[int], padding: object, dilation: Sequence[int], groups: int) -> str:
@@ -96,6 +99,60 @@ class Convolution(Op):
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return reaches[0].windowed(self.windows, first=len(out) - len(self.kernel))
 
+    def terms(self, at: Index, call: Call) -> Terms:
+        """y[n, k, p, q] = sum over c, r, s of x[n, c, s p - before + d r, ...] w[k, c, r, s], plus the bias."""
+        weight, axes = call.array("weight"), len(self.kernel)
+        lead, kernel, place = at[: -axes - 1], at[-axes - 1], at[-axes:]
+        channels = np.arange(weight.shape[1])
+        taps = [np.arange(k) for k in self.kernel]
+        read = [p * w.stride - w.before + w.dilation * tap for p, w, tap in zip(place, self.windows, taps, strict=True)]
+        first = kernel // (self.kernels // self.groups) * weight.shape[1]
+        places = flat(call.array("input").shape, *lead, first + channels, *read)
+        weights = flat(weight.shape, kernel, channels, *taps)
+        groups = [weighted("product", call, "input", places, "weight", weights)]
+        if call.optional("bias") is not None:
+            groups.append(single("bias", call, "bias", kernel))
+        return Terms(tuple(groups), "sum of input x kernel" + (" + bias" if len(groups) > 1 else ""))
+
+    def terms_of_gradient(self, of: str, at: Index, call: Call) -> Terms | None:
+        """The gradient of the input is the full correlation of the output's gradient with the kernels rotated by 180
+        degrees; that of the weight is the correlation of the input with the output's gradient."""
+        if of == "input":
+            return self._gradient_of_input(at, call)
+        if of == "weight":
+            return self._gradient_of_weight(at, call)
+        if of == "bias":
+            out, axes = call.result.shape, len(self.kernel)
+            spans = [np.arange(n) for n in (*out[: -axes - 1], *out[-axes:])]
+            ranges = [*spans[: len(out) - axes - 1], np.array(at), *spans[len(out) - axes - 1 :]]
+            group = scaled("product", call, "gradient", flat(out, *ranges), 1.0)
+            return Terms((group,), "sum of the output's gradient")
+        return None
+
+    def _gradient_of_input(self, at: Index, call: Call) -> Terms:
+        weight, out, axes = call.array("weight"), call.result.shape, len(self.kernel)
+        lead, channel, place = at[: -axes - 1], at[-axes - 1], at[-axes:]
+        group, inside = divmod(channel, weight.shape[1])
+        share = self.kernels // self.groups
+        kernels = np.arange(group * share, (group + 1) * share)
+        pairs = [w.readers(y, n) for w, y, n in zip(self.windows, place, out[-axes:], strict=True)]
+        gradients = flat(out, *lead, kernels, *(outputs for outputs, _ in pairs))
+        weights = flat(weight.shape, kernels, [inside], *(taps for _, taps in pairs))
+        table = weighted("product", call, "gradient", gradients, "weight", weights)
+        return Terms((table,), "full correlation of the output's gradient with the kernel rotated by 180 degrees")
+
+    def _gradient_of_weight(self, at: Index, call: Call) -> Terms:
+        x, weight, out, axes = call.array("input").shape, call.array("weight"), call.result.shape, len(self.kernel)
+        kernel, inside, tap = at[0], at[1], at[2:]
+        channel = kernel // (self.kernels // self.groups) * weight.shape[1] + inside
+        lead = [np.arange(n) for n in out[: -axes - 1]]
+        places = [np.arange(n) for n in out[-axes:]]
+        read = [p * w.stride - w.before + w.dilation * t for p, w, t in zip(places, self.windows, tap, strict=True)]
+        gradients = flat(out, *lead, [kernel], *places)
+        inputs = flat(x, *lead, [channel], *read)
+        table = weighted("product", call, "gradient", gradients, "input", inputs)
+        return Terms((table,), "correlation of the input with the output's gradient")
+
 
 @dataclass(frozen=True)
 class TransposedConvolution(Op):
@@ -154,3 +211,48 @@ class TransposedConvolution(Op):
 
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return reaches[0].windowed(self.windows, first=len(out) - len(self.kernel), transposed=True)
+
+    def terms(self, at: Index, call: Call) -> Terms:
+        """Each input number that lays its kernel over this place: y = sum over c, p of x[n, c, p] w[c, k, r]."""
+        weight, x, axes = call.array("weight"), call.array("input").shape, len(self.kernel)
+        lead, kernel, place = at[: -axes - 1], at[-axes - 1], at[-axes:]
+        group, inside = divmod(kernel, weight.shape[1])
+        share = weight.shape[0] // self.groups
+        channels = np.arange(group * share, (group + 1) * share)
+        pairs = [w.readers(y, n) for w, y, n in zip(self.windows, place, x[-axes:], strict=True)]
+        places = flat(x, *lead, channels, *(inputs for inputs, _ in pairs))
+        weights = flat(weight.shape, channels, [inside], *(taps for _, taps in pairs))
+        groups = [weighted("product", call, "input", places, "weight", weights)]
+        if call.optional("bias") is not None:
+            groups.append(single("bias", call, "bias", kernel))
+        return Terms(tuple(groups), "sum of input x kernel laid down" + (" + bias" if len(groups) > 1 else ""))
+
+    def terms_of_gradient(self, of: str, at: Index, call: Call) -> Terms | None:
+        """The gradient of the input is the plain correlation of the output's gradient with the kernel."""
+        weight, out, axes = call.array("weight"), call.result.shape, len(self.kernel)
+        x = call.array("input").shape
+        share = weight.shape[0] // self.groups
+        if of == "input":
+            lead, channel, place = at[: -axes - 1], at[-axes - 1], at[-axes:]
+            kernels = np.arange(weight.shape[1])
+            taps = [np.arange(k) for k in self.kernel]
+            read = [p * w.stride - w.before + w.dilation * t for p, w, t in zip(place, self.windows, taps, strict=True)]
+            first = channel // share * weight.shape[1]
+            gradients = flat(out, *lead, first + kernels, *read)
+            weights = flat(weight.shape, channel, kernels, *taps)
+            table = weighted("product", call, "gradient", gradients, "weight", weights)
+            return Terms((table,), "correlation of the output's gradient with the kernel")
+        lead_all = [np.arange(n) for n in out[: -axes - 1]]
+        if of == "weight":
+            channel, inside, tap = at[0], at[1], at[2:]
+            places = [np.arange(n) for n in x[-axes:]]
+            laid = [p * w.stride - w.before + w.dilation * t for p, w, t in zip(places, self.windows, tap, strict=True)]
+            gradients = flat(out, *lead_all, [channel // share * weight.shape[1] + inside], *laid)
+            inputs = flat(x, *lead_all, [channel], *places)
+            table = weighted("product", call, "gradient", gradients, "input", inputs)
+            return Terms((table,), "correlation of the output's gradient with the input")
+        if of == "bias":
+            everywhere = [np.arange(n) for n in out[-axes:]]
+            table = scaled("product", call, "gradient", flat(out, *lead_all, at[0], *everywhere), 1.0)
+            return Terms((table,), "sum of the output's gradient")
+        return None

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import numpy as np
+
 from pellucid.ops.base import Arguments, Op, Shape, first_shape, product, tensor_shapes
 from pellucid.ops.field import Reach, joined
+from pellucid.ops.terms import Call, Index, Terms, flat, scaled, single, weighted
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,36 @@ class Linear(Op):
 
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return reaches[0].lost([len(out) - 1])
+
+    def terms(self, at: Index, call: Call) -> Terms:
+        """y[o] = sum over i of x[i] w[o, i], plus the bias."""
+        weight = call.array("weight")
+        lead, row = (at[:-1], at[-1:]) if weight.ndim > 1 else (at, ())
+        units = np.arange(self.inputs)
+        places = flat(call.array("input").shape, *lead, units)
+        groups = [weighted("product", call, "input", places, "weight", flat(weight.shape, *row, units))]
+        if call.optional("bias") is not None:
+            groups.append(single("bias", call, "bias", row[0] if row else 0))
+        return Terms(tuple(groups), "sum of input x weight" + (" + bias" if len(groups) > 1 else ""))
+
+    def terms_of_gradient(self, of: str, at: Index, call: Call) -> Terms | None:
+        """The gradient of the input comes back through the transposed matrix; that of the weight is gradient x input,
+        summed over all rows."""
+        x, weight, out = call.array("input").shape, call.array("weight"), call.result.shape
+        outputs = [np.arange(self.outputs)] if weight.ndim > 1 else []
+        if of == "input":
+            gradients = flat(out, *at[:-1], *outputs)
+            table = weighted("product", call, "gradient", gradients, "weight", flat(weight.shape, *outputs, at[-1]))
+            return Terms((table,), "sum of the output's gradient x weight")
+        rows = [np.arange(n) for n in x[:-1]]
+        if of == "weight":
+            gradients = flat(out, *rows, *at[:-1])
+            table = weighted("product", call, "gradient", gradients, "input", flat(x, *rows, [at[-1]]))
+            return Terms((table,), "sum of the output's gradient x input")
+        if of == "bias":
+            table = scaled("product", call, "gradient", flat(out, *rows, *at), 1.0)
+            return Terms((table,), "sum of the output's gradient")
+        return None
 
 
 @dataclass(frozen=True)

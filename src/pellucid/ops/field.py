@@ -41,6 +41,16 @@ class Window:
         count = -(-room // self.stride) + 1
         return count - 1 if (count - 1) * self.stride >= size + self.before else count
 
+    def readers(self, place: int, outputs: int) -> tuple[list[int], list[int]]:
+        """The outputs (of so many) that read an input place, rising, and by which tap each does.
+
+        >>> Window(3, stride=2, before=1).readers(1, outputs=4)
+        ([0, 1], [2, 0])
+        """
+        pairs = [divmod(place + self.before - self.dilation * tap, self.stride) for tap in range(self.kernel)]
+        found = [(p, tap) for tap, (p, rest) in enumerate(pairs) if not rest and 0 <= p < outputs]
+        return [p for p, _ in sorted(found)], [tap for _, tap in sorted(found)]
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
