@@ -35,6 +35,18 @@ _FORMULAS = {
     "clamp_max": "Clamp",
 }
 
+# Those that stand where a ReLU may stand; a gate (sigmoid, tanh) is none. A clamp is one where it begins at zero.
+_RECTIFIERS = frozenset(
+    "relu relu6 leaky_relu prelu rrelu elu selu celu silu gelu mish softplus hardswish threshold".split()
+)
+_BOUNDS = {
+    "sigmoid": (0.0, 1.0),
+    "hardsigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "relu6": (0.0, 6.0),
+    "relu": (0.0, None),
+}
+
 
 @dataclass(frozen=True)
 class Activation(Op):
@@ -62,6 +74,14 @@ class Activation(Op):
     @property
     def name(self) -> str:
         return self.function
+
+    @property
+    def rectifies(self) -> bool:
+        return self.function in _RECTIFIERS or (self.function in ("clamp", "hardtanh") and self.low == 0)
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        return _BOUNDS.get(self.function, (self.low, self.high))
 
     def describe(self) -> str:
         text = _FORMULAS[self.function]

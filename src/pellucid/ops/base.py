@@ -45,6 +45,21 @@ class Op:
         """For a person: ``Convolution 3x3, 64 kernels, stride 2``."""
         return type(self).__name__
 
+    @property
+    def rectifies(self) -> bool:
+        """Whether it lets numbers above zero pass and holds back the others: there a deconvnet rectifies its signal."""
+        return False
+
+    @property
+    def couples_batch(self) -> bool:
+        """Whether a number of its result depends on every picture of the batch, at every place."""
+        return False
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """The least and the largest number that it can give; None where there is none."""
+        return None, None
+
     def shape(self, arguments: Arguments) -> Shape:
         """The shape of the (first) result, from the shapes of the arguments. By default that of the first tensor."""
         return first_shape(arguments)

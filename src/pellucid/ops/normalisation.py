@@ -44,6 +44,10 @@ class BatchNorm(Op):
     def name(self) -> str:
         return "batch_norm"
 
+    @property
+    def couples_batch(self) -> bool:
+        return self.training
+
     def describe(self) -> str:
         return "Batch normalisation" + (", by the batch" if self.training else "")
 
