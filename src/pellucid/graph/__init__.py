@@ -2,7 +2,8 @@
 
 from pellucid.graph.account import Account, Field, Row
 from pellucid.graph.capture import capture, example_inputs
-from pellucid.graph.ir import Graph, Input, Node
+from pellucid.graph.chain import chained
+from pellucid.graph.ir import Graph, Input, Node, Ref, Size
 from pellucid.graph.memory import Forecast, forecast
 from pellucid.graph.misfit import misfit
 
@@ -13,8 +14,11 @@ __all__ = [
     "Graph",
     "Input",
     "Node",
+    "Ref",
     "Row",
+    "Size",
     "capture",
+    "chained",
     "example_inputs",
     "forecast",
     "misfit",

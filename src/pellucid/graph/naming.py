@@ -69,8 +69,8 @@ def name_nodes(
             op=c.op,
             target=c.target,
             call=c.call,
-            arguments=_renamed(c.arguments, names),
-            options=_renamed(dict(c.options), names),
+            arguments=renamed(c.arguments, names),
+            options=renamed(dict(c.options), names),
             path=c.path.partition("@")[0],
             source=c.source,
             dims=c.dims,
@@ -140,11 +140,12 @@ def _main_kind(calls: Sequence[Call]) -> str:
     return next((kind for kind in _MAIN if kind in kinds), "")
 
 
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+def renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """Nested arguments with references by other names, where there is one."""
     if isinstance(value, Ref):
         return Ref(names.get(value.name, value.name))
     if isinstance(value, list | tuple):
-        return type(value)(_renamed(item, names) for item in value)
+        return type(value)(renamed(item, names) for item in value)
     if isinstance(value, dict):
-        return {key: _renamed(item, names) for key, item in value.items()}
+        return {key: renamed(item, names) for key, item in value.items()}
     return value

@@ -109,7 +109,8 @@ class Convolution(Op):
         first = kernel // (self.kernels // self.groups) * weight.shape[1]
         places = flat(call.array("input").shape, *lead, first + channels, *read)
         weights = flat(weight.shape, kernel, channels, *taps)
-        groups = [weighted("product", call, "input", places, "weight", weights)]
+        drawn = (len(channels), *self.kernel)
+        groups = [weighted("product", call, "input", places, "weight", weights, shape=drawn)]
         if call.optional("bias") is not None:
             groups.append(single("bias", call, "bias", kernel))
         return Terms(tuple(groups), "sum of input x kernel" + (" + bias" if len(groups) > 1 else ""))
@@ -138,7 +139,8 @@ class Convolution(Op):
         pairs = [w.readers(y, n) for w, y, n in zip(self.windows, place, out[-axes:], strict=True)]
         gradients = flat(out, *lead, kernels, *(outputs for outputs, _ in pairs))
         weights = flat(weight.shape, kernels, [inside], *(taps for _, taps in pairs))
-        table = weighted("product", call, "gradient", gradients, "weight", weights)
+        drawn = (len(kernels), *(len(taps) for _, taps in pairs))
+        table = weighted("product", call, "gradient", gradients, "weight", weights, shape=drawn)
         return Terms((table,), "full correlation of the output's gradient with the kernel rotated by 180 degrees")
 
     def _gradient_of_weight(self, at: Index, call: Call) -> Terms:
@@ -150,7 +152,8 @@ class Convolution(Op):
         read = [p * w.stride - w.before + w.dilation * t for p, w, t in zip(places, self.windows, tap, strict=True)]
         gradients = flat(out, *lead, [kernel], *places)
         inputs = flat(x, *lead, [channel], *read)
-        table = weighted("product", call, "gradient", gradients, "input", inputs)
+        drawn = (int(np.prod(out[: -axes - 1])), *out[-axes:])
+        table = weighted("product", call, "gradient", gradients, "input", inputs, shape=drawn)
         return Terms((table,), "correlation of the input with the output's gradient")
 
 

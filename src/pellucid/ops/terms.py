@@ -77,6 +77,7 @@ class Group:
     factors: (T,), what the source is multiplied with; None where the product is a function of the source.
     weight: the slot that the factors come from, empty where they are plain numbers; weight_places: (T,), flat in it.
     note: what a person should know of the factor: ``1/9``, ``relu'(x)``, ``scale / deviation``.
+    shape: how the terms lie as a picture, (channels, rows, columns); empty for a mere list.
     """
 
     role: str
@@ -87,6 +88,7 @@ class Group:
     weight: str = ""
     weight_places: Places | None = None
     note: str = ""
+    shape: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.products)
@@ -120,11 +122,18 @@ class Terms:
 
 
 def weighted(
-    role: str, call: Call, source: str, places: Places, weight: str, weight_places: Places, note: str = ""
+    role: str,
+    call: Call,
+    source: str,
+    places: Places,
+    weight: str,
+    weight_places: Places,
+    note: str = "",
+    shape: tuple[int, ...] = (),
 ) -> Group:
     """Source numbers times weights, both by their flat places; what stands in the padding is 0."""
     values, factors = taken(call, source, places), taken(call, weight, weight_places)
-    return Group(role, values * factors, source, places, factors, weight, weight_places, note)
+    return Group(role, values * factors, source, places, factors, weight, weight_places, note, shape)
 
 
 def scaled(role: str, call: Call, source: str, places: Places, factors: Floats | float, note: str = "") -> Group:

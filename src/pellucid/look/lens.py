@@ -1,0 +1,106 @@
+"""``open``: a network and a picture become a scene, in which every number opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from pellucid.errors import UsageError
+from pellucid.graph import Graph, capture, chained
+from pellucid.look.recording import Recording
+from pellucid.look.scene import Scene
+from pellucid.look.subject import input_of, labels_of, subject_of
+from pellucid.train import Model
+
+
+class Lens:
+    """A network, captured once for each size of input; every picture that it opens is one run of the capture.
+
+    Args:
+        model: a ``Model``, a run folder, or any ``nn.Module``; it is left as it was.
+        training: whether batch normalisation goes by the batch and dropout drops.
+        loss: of the gradients; else the model's own, else cross-entropy.
+        optimizer: of ``scene.update``: a ``torch.optim`` object on the network's parameters, or a name; else the
+            model's own, or that of the run's last checkpoint.
+    """
+
+    def __init__(
+        self,
+        model: Model | nn.Module | str | Path,
+        *,
+        training: bool = False,
+        loss: nn.Module | str | None = None,
+        optimizer: Optimizer | str | None = None,
+    ) -> None:
+        self.subject = subject_of(model)
+        self.training = training
+        self.optimizer = optimizer
+        self._loss = loss
+        self._graphs: dict[tuple[Any, ...], Graph] = {}
+
+    def open(self, picture: Any, label: Any = None, *, seed: int = 0) -> Scene:
+        """A picture, or several, run through the network with every number kept.
+
+        Args:
+            picture: a path, PIL image, encoded bytes, uint8 array (H, W, C), a list of these, or a tensor (N, C, H, W)
+                that is the network's input itself.
+            label: the right class, by name or number, or one for each picture; without one there are no gradients.
+            seed: of dropout's random numbers, where the network is opened in training.
+        """
+        inputs, pixels = input_of(self.subject, picture)
+        device = next((p.device for p in self.subject.net.parameters()), inputs.device)
+        inputs = inputs.to(device)
+        if inputs.ndim and not len(inputs):
+            raise UsageError("there is no picture to open")
+        graph = self.graph(inputs)
+        given: tuple[Tensor, ...] = (inputs,)
+        if label is not None:
+            given = (inputs, labels_of(self.subject, label, len(inputs)).to(device))
+            graph = self._with_loss(graph, given)
+        return Scene(self, graph, Recording(graph, given, seed), pixels)
+
+    def graph(self, inputs: Tensor) -> Graph:
+        """The network as it is captured for such an input, without the loss."""
+        key = (tuple(inputs.shape[1:]), inputs.dtype)
+        if key not in self._graphs:
+            self._graphs[key] = capture(self.subject.net, inputs=inputs[:1], training=self.training)
+        return self._graphs[key]
+
+    def _with_loss(self, graph: Graph, given: tuple[Tensor, ...]) -> Graph:
+        inputs, labels = given
+        key = (tuple(inputs.shape[1:]), inputs.dtype, labels.dtype, tuple(labels.shape[1:]))
+        if key not in self._graphs:
+            outputs = graph.run(inputs[:1])
+            if not isinstance(outputs, Tensor):
+                raise UsageError(
+                    f"{self.subject.name} gives {len(outputs)} outputs, and a loss is of one",
+                    fits="open without a label, or a module that returns the output alone",
+                )
+            loss = capture(self.subject.loss(self._loss), inputs=(outputs.detach(), labels[:1]), training=True)
+            prefix = "loss." if not any(node.name.startswith("loss.") for node in graph.nodes) else "loss_of_all."
+            self._graphs[key] = chained(graph, loss, prefix)
+        return self._graphs[key]
+
+
+def open(
+    model: Model | nn.Module | str | Path,
+    picture: Any,
+    label: Any = None,
+    *,
+    training: bool = False,
+    loss: nn.Module | str | None = None,
+    optimizer: Optimizer | str | None = None,
+    seed: int = 0,
+) -> Scene:
+    """Open a picture in a network: every activation, gradient and update of the scene opens into its sum.
+
+    Args: see ``Lens`` and ``Lens.open``. To open many pictures, make one ``Lens``: the network is captured once.
+
+    Raises:
+        CaptureError, ShapeError: where the network cannot be captured with such an input.
+        UsageError, DecodeError: for a picture or label that does not fit.
+    """
+    return Lens(model, training=training, loss=loss, optimizer=optimizer).open(picture, label, seed=seed)

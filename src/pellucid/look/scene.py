@@ -1,0 +1,234 @@
+"""A picture in a network: every number of one run, by path and place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.errors import UsageError, unknown
+from pellucid.graph import Account, Graph
+from pellucid.look.number import Index, Number
+from pellucid.look.recording import Recording, Tied
+from pellucid.ops import Reach
+from pellucid.ops.terms import Group, Terms, constant
+
+if TYPE_CHECKING:
+    from pellucid.look.lens import Lens
+
+Box = tuple[tuple[int, int], ...]
+_ADDRESS = re.compile(r"(d )?(.+?)(?::(\d+))?\[([\d, ]*)\]")
+_AXES = ("channel", "y", "x")
+
+
+class Scene:
+    """What ``look.open`` gives. ``str()`` says what the network sees in the picture.
+
+    graph: the network, with the loss at its end where a label was given. pixels: uint8 (N, H, W, C), None for an input
+    that was given as a tensor.
+    """
+
+    def __init__(self, lens: Lens, graph: Graph, recording: Recording, pixels: NDArray[np.uint8] | None) -> None:
+        self.lens, self.graph, self.recording, self.pixels = lens, graph, recording, pixels
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of everything that an author wrote, in the order of computation."""
+        return tuple(node.name for node in self.graph.shown)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the weights and biases."""
+        return self.graph.parameters
+
+    @cached_property
+    def account(self) -> Account:
+        """Shapes and receptive fields of every node."""
+        return self.graph.account(self.pictures)
+
+    @property
+    def input_name(self) -> str:
+        """The name under which the picture stands."""
+        return self.graph.inputs[0].name
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures were opened together."""
+        return int(self.recording.leaves[self.input_name].shape[0])
+
+    @cached_property
+    def output(self) -> NDArray[np.float32]:
+        """What the network gives, before the loss."""
+        name = self.lens.graph(self.recording.leaves[self.input_name]).outputs[0]
+        return self.recording.array(self.recording.tied(name))
+
+    @property
+    def loss(self) -> Number:
+        """The loss; it opens like any number.
+
+        Raises:
+            UsageError: where no label was given.
+        """
+        tied = self.recording.tied(self.graph.outputs[0])
+        if len(self.graph.inputs) < 2 or self.recording.tensor(tied).ndim:
+            raise UsageError("there is no loss without a label", fits='open(..., label="cat")')
+        return Number(self, tied.name, (), tied.which)
+
+    def values(self, path: str) -> NDArray[np.float32]:
+        """All numbers of a node's output, of a weight, or of the input."""
+        return self.recording.array(self._tied(path))
+
+    def gradients(self, path: str) -> NDArray[np.float32]:
+        """The gradient of the loss with respect to them."""
+        return self.recording.gradient(self._tied(path))
+
+    def at(
+        self,
+        path: str,
+        index: Index | None = None,
+        *,
+        channel: int | None = None,
+        y: int | None = None,
+        x: int | None = None,
+        picture: int = 0,
+    ) -> Number:
+        """One number.
+
+        Args:
+            path: of a module (its output), a node's name from ``nodes``, a weight (``conv1.weight``), or the input.
+            index: in its tensor, the picture first; or
+            channel, y, x: the place in a map (N, C, H, W), or ``channel`` in (N, C); ``picture``: of several.
+
+        Raises:
+            UsageError: for a path or place that there is not.
+        """
+        tied = self._tied(path)
+        shape = tuple(self.recording.tensor(tied).shape)
+        given = {"channel": channel, "y": y, "x": x}
+        if index is None:
+            index = _index(path, shape, picture, given, has_batch=tied.name not in self.graph.tensors)
+        return Number(self, tied.name, _checked(path, shape, tuple(index)), tied.which)
+
+    def gradient(self, path: str, index: Index | None = None, **place: int) -> Number:
+        """dL/d(a number), with the arguments of ``at``; its terms are what each call that uses the number adds."""
+        number = self.at(path, index, **place).gradient()
+        _ = number.value  # says at once where there is no loss
+        return number
+
+    def open(self, address: str) -> Number:
+        """The number of an address, as ``number.address`` gives it: ``features.3[0,7,10,12]``, and ``d ...`` for its
+        gradient."""
+        match = _ADDRESS.fullmatch(address.strip())
+        if match is None:
+            raise UsageError(f"'{address}' is no address of a number", fits="features.3[0,7,10,12]")
+        sign, path, which, index = match.groups()
+        places = tuple(int(i) for i in index.split(",") if i.strip())
+        number = self.at(path, places)
+        if which is not None:
+            shape = tuple(self.recording.tensor(Tied(number.name, int(which))).shape)
+            number = Number(self, number.name, _checked(path, shape, places), int(which))
+        return number.gradient() if sign else number
+
+    def box(self, number: Number, *, clipped: bool = True) -> Box:
+        """The receptive field of a number, see ``Number.box``."""
+        size = self.recording.leaves[self.input_name].shape[2:]
+        whole = tuple((0, int(n) - 1) for n in size)
+        if number.kind in ("weight", "label") or (number.of_gradient and number.name in self.graph.tensors):
+            return ()
+        if number.of_gradient or number.name in self._coupled:
+            return whole  # a gradient depends on what the whole network says
+        reach = self._reaches.get(number.name)
+        if reach is None or not reach.dims:
+            return whole
+        found = dict(enumerate(whole))
+        for dim, axis in reach.dims.items():
+            first, last = axis.box(number.index[dim])
+            n = whole[axis.of][1]
+            found[axis.of] = (min(max(first, 0), n), max(min(last, n), 0)) if clipped else (first, last)
+        return tuple(found[axis] for axis in sorted(found))
+
+    def pixel_terms(self, number: Number) -> Terms | None:
+        """A number of the input as what its pixel was: x / 255 scaled and shifted; None where there is no picture."""
+        preprocess = self.lens.subject.preprocess
+        if self.pixels is None or preprocess is None:
+            return None
+        n, c, y, x = number.index
+        pixel, deviation = float(self.pixels[n, y, x, c]), preprocess.std[c]
+        factor = 1 / (255 * deviation)
+        scaled = Group(
+            "pixel", np.array([pixel * factor]), factors=np.array([factor]), note=f"{pixel:g} of 255, / deviation"
+        )
+        return Terms(
+            (scaled, constant("mean", -preprocess.mean[c] / deviation, "- mean / deviation")),
+            "(pixel / 255 - mean) / deviation",
+            {"pixel": pixel, "mean": preprocess.mean[c], "deviation": deviation},
+        )
+
+    @cached_property
+    def _reaches(self) -> dict[str, Reach]:
+        return {row.name: row.field.reach for row in self.account.rows if row.field is not None}
+
+    @cached_property
+    def _coupled(self) -> frozenset[str]:
+        """The nodes whose numbers see all pictures and places, through a normalisation by the batch."""
+        found: set[str] = set()
+        for node in self.graph.nodes:
+            if getattr(node.op, "couples_batch", False) or any(name in found for name in node.inputs):
+                found.add(node.name)
+        return frozenset(found)
+
+    def _tied(self, path: str) -> Tied:
+        names = {own.name for own in self.graph.inputs} | set(self.graph.tensors) | set(self.recording.nodes)
+        if path in names:
+            return self.recording.tied(path)
+        inside = [node.name for node in self.graph.shown if f"{node.path}.".startswith(f"{path}.")]
+        if path and inside:
+            return self.recording.tied(inside[-1])
+        if path in ("input", ""):
+            return Tied(self.input_name)
+        raise unknown("node or weight", path, [*self.nodes, *self.parameters, self.input_name])
+
+    def __str__(self) -> str:
+        subject = self.lens.subject
+        mode = "training" if self.graph.training else "evaluation"
+        text = f"{subject.name} in {mode}: {len(self.nodes)} nodes, {self.pictures} picture"
+        return text + ("s" if self.pictures != 1 else "")
+
+
+def _index(
+    path: str, shape: Sequence[int], picture: int, given: dict[str, int | None], *, has_batch: bool
+) -> tuple[int, ...]:
+    """(picture, channel, y, x) as far as the shape goes; (picture, channel, x) in three dimensions."""
+    if not has_batch:
+        raise UsageError(
+            f"{path} is a weight of shape {tuple(shape)}", fits=f"at({path!r}, index) with one number each"
+        )
+    names = {1: (), 2: ("channel",), 3: ("channel", "x"), 4: _AXES}.get(len(shape))
+    if names is None:
+        raise UsageError(
+            f"{path} has {len(shape)} dimensions, {tuple(shape)}", fits=f"at({path!r}, index) with one each"
+        )
+    missing = [name for name in names if given[name] is None]
+    extra = [name for name, value in given.items() if value is not None and name not in names]
+    if missing or extra:
+        asked = ", ".join(names) if names else "picture alone"
+        raise UsageError(f"{path} is of shape {tuple(shape)}: a place in it is {asked}", fits="or a whole index")
+    return (picture, *(int(given[name] or 0) for name in names))
+
+
+def _checked(path: str, shape: tuple[int, ...], index: Index) -> Index:
+    """The index with negative places counted from the end. Raises UsageError where it is outside."""
+    if len(index) != len(shape):
+        raise UsageError(
+            f"{path} is of shape {shape}, and {index} has {len(index)} places", fits=f"{len(shape)} places"
+        )
+    for dim, (i, n) in enumerate(zip(index, shape, strict=True)):
+        if not -n <= i < n:
+            raise UsageError(
+                f"{path} is of shape {shape}: place {i} of dimension {dim} is outside", fits=f"0 to {n - 1}"
+            )
+    return tuple(int(i) % n for i, n in zip(index, shape, strict=True))
