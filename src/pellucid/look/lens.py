@@ -66,14 +66,19 @@ class Lens:
         """The network as it is captured for such an input, without the loss."""
         key = (tuple(inputs.shape[1:]), inputs.dtype)
         if key not in self._graphs:
-            self._graphs[key] = capture(self.subject.net, inputs=inputs[:1], training=self.training)
+            graph = capture(self.subject.net, inputs=inputs[:1], training=self.training)
+            if not graph.outputs:
+                raise UsageError(
+                    f"{self.subject.name} returns no tensor", fits="a module that returns what it computes"
+                )
+            self._graphs[key] = graph
         return self._graphs[key]
 
     def _with_loss(self, graph: Graph, given: tuple[Tensor, ...]) -> Graph:
         inputs, labels = given
         key = (tuple(inputs.shape[1:]), inputs.dtype, labels.dtype, tuple(labels.shape[1:]))
         if key not in self._graphs:
-            outputs = graph.run(inputs[:1])
+            outputs = Recording(graph, (inputs[:1],)).output
             if not isinstance(outputs, Tensor):
                 raise UsageError(
                     f"{self.subject.name} gives {len(outputs)} outputs, and a loss is of one",

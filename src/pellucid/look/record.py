@@ -20,8 +20,8 @@ def record_of(number: Number, most: int = MOST_TERMS) -> dict[str, Any]:
 
     address, value, kind, path, shape, index, operation, formula, facts, missing, total, adds_up: see ``Number``.
     box: [[top, bottom], [left, right]] in the picture; box_with_padding. count: of terms. terms: all, or the ``most``
-    largest (``rest`` has the count and sum of the others), each with product, role, value (of the source), factor, note,
-    and the addresses ``source`` and ``weight``. patches: for each table that is a picture: shape [channels, rows,
+    largest (``rest`` has the count and sum of the others), each with product, role, value (of the source), factor,
+    note, and the addresses ``source`` and ``weight``. patches: for each table that is a picture: shape [channels, rows,
     columns], and values, factors, products and outside (1 in the padding) as flat lists; where that is too much, of the
     channels of the largest magnitude, listed in ``channels``.
     """

@@ -151,6 +151,10 @@ class Scene:
             found[axis.of] = (min(max(first, 0), n), max(min(last, n), 0)) if clipped else (first, last)
         return tuple(found[axis] for axis in sorted(found))
 
+    def couples(self, number: Number) -> bool:
+        """Whether the number depends on all pictures and places, through a normalisation by the batch."""
+        return number.name in self._coupled or number.name.startswith("loss.")
+
     def pixel_terms(self, number: Number) -> Terms | None:
         """A number of the input as what its pixel was: x / 255 scaled and shifted; None where there is no picture."""
         preprocess = self.lens.subject.preprocess

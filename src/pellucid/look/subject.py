@@ -72,7 +72,7 @@ def subject_of(model: Model | nn.Module | str | Path) -> Subject:
         return Subject(model.net, name, model.classes, model.preprocess, model)
     if isinstance(model, nn.Module):
         return Subject(model, type(model).__name__)
-    raise UsageError(f"a {type(model).__name__} is no network", fits="a Model, a run folder, or an nn.Module")
+    raise UsageError(f"what is looked at is of type {type(model).__name__}, which is no network", fits="a Model, a run folder, or an nn.Module")
 
 
 def input_of(subject: Subject, picture: Any) -> tuple[Tensor, NDArray[np.uint8] | None]:
