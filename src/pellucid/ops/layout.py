@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, Self
 
-from pellucid.ops.base import Arguments, Op, Shape, dimensions, first_shape, tensor_shapes
+import numpy as np
+
+from pellucid.ops.base import Arguments, Shape, dimensions, first_shape, tensor_shapes
 from pellucid.ops.field import Reach, joined
+from pellucid.ops.moves import Along, Move, computed, gathered
+from pellucid.ops.terms import Call, Index, Places, Terms, one_place
 
 
 @dataclass(frozen=True)
-class Reshape(Op):
+class Reshape(Move):
     """The same numbers in the same order under another shape: flatten, view, squeeze, unsqueeze."""
 
     targets: ClassVar[tuple[str, ...]] = tuple(
@@ -45,9 +49,16 @@ class Reshape(Op):
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return reaches[0].renamed(same_dimensions(first_shape(arguments), out))
 
+    def source(self, at: Index, call: Call) -> tuple[str, int]:
+        """The order stays, so the flat place does."""
+        return self.origin(call), one_place(call.result.shape, at)
+
+    def readers(self, of: str, at: Index, call: Call) -> list[tuple[str, Places]]:
+        return [("gradient", np.array([one_place(call.array(of).shape, at)]))]
+
 
 @dataclass(frozen=True)
-class Unsqueeze(Op):
+class Unsqueeze(Move):
     """A new dimension of one entry."""
 
     targets: ClassVar[tuple[str, ...]] = ("aten.unsqueeze.default",)
@@ -72,6 +83,10 @@ class Unsqueeze(Op):
 
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return reaches[0].renamed({dim: dim + (dim >= self.dim) for dim in range(len(out) - 1)})
+
+    def along(self, call: Call) -> Sequence[Along]:
+        sizes = call.array(self.origin(call)).shape
+        return [Along(dim + (dim >= self.dim), np.arange(n)) for dim, n in enumerate(sizes)]
 
 
 def same_dimensions(before: Shape, after: Shape) -> dict[int, int]:
@@ -116,7 +131,7 @@ def _reshaped(arguments: Arguments) -> Shape:
 
 
 @dataclass(frozen=True)
-class Permute(Op):
+class Permute(Move):
     """Dimensions in another order."""
 
     targets: ClassVar[tuple[str, ...]] = (
@@ -148,9 +163,13 @@ class Permute(Op):
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return reaches[0].renamed({old: new for new, old in enumerate(self.order)})
 
+    def along(self, call: Call) -> Sequence[Along]:
+        sizes = call.array(self.origin(call)).shape
+        return [Along(self.order.index(dim), np.arange(n)) for dim, n in enumerate(sizes)]
+
 
 @dataclass(frozen=True)
-class Repeat(Op):
+class Repeat(Move):
     """A tensor laid beside itself so many times along each dimension."""
 
     targets: ClassVar[tuple[str, ...]] = ("aten.repeat.default", "aten.tile.default")
@@ -167,9 +186,12 @@ class Repeat(Op):
         reach = reaches[0].aligned(len(out) - len(shape))
         return reach.lost([dim for dim in reach.dims if out[dim] != shape[dim - len(out) + len(shape)]])
 
+    def along(self, call: Call) -> Sequence[Along]:
+        return _repeated(call.array(self.origin(call)).shape, call.result.shape)
+
 
 @dataclass(frozen=True)
-class Expand(Op):
+class Expand(Move):
     """A dimension of 1 repeated without copying."""
 
     targets: ClassVar[tuple[str, ...]] = ("aten.expand.default",)
@@ -187,9 +209,18 @@ class Expand(Op):
         reach = reaches[0].aligned(missing)
         return reach.lost([dim for dim in reach.dims if out[dim] != shape[dim - missing]])
 
+    def along(self, call: Call) -> Sequence[Along]:
+        return _repeated(call.array(self.origin(call)).shape, call.result.shape)
+
+
+def _repeated(x: Shape, out: Shape) -> list[Along]:
+    """The source over and over along every dimension, the last dimensions lying over one another."""
+    missing = len(out) - len(x)
+    return [Along(dim + missing, np.arange(out[dim + missing]) % max(1, n)) for dim, n in enumerate(x)]
+
 
 @dataclass(frozen=True)
-class Stack(Op):
+class Stack(Move):
     """Tensors of one shape along a new dimension."""
 
     targets: ClassVar[tuple[str, ...]] = ("aten.stack.default",)
@@ -209,9 +240,19 @@ class Stack(Op):
         where = {dim: dim + (dim >= self.dim) for dim in range(rank)}
         return joined([reach.renamed(where) for reach in reaches])
 
+    def source(self, at: Index, call: Call) -> tuple[str, int]:
+        """The index along the new dimension says which tensor."""
+        slot = f"tensors[{at[self.dim]}]"
+        return slot, one_place(call.array(slot).shape, (*at[: self.dim], *at[self.dim + 1 :]))
+
+    def readers(self, of: str, at: Index, call: Call) -> list[tuple[str, Places]]:
+        which = int(of.partition("[")[2][:-1])
+        place = one_place(call.result.shape, (*at[: self.dim], which, *at[self.dim :]))
+        return [("gradient", np.array([place]))]
+
 
 @dataclass(frozen=True)
-class Bookkeeping(Op):
+class Bookkeeping(Move):
     """What the capture needs and no author wrote: parts of a result, sizes, constants, copies without change."""
 
     targets: ClassVar[tuple[str, ...]] = (
@@ -243,6 +284,38 @@ class Bookkeeping(Op):
     kind: ClassVar[str] = "bookkeeping"
     is_view: ClassVar[bool] = True
     is_bookkeeping: ClassVar[bool] = True
+    call: str = ""
+
+    @classmethod
+    def read(cls, call: str, arguments: Arguments) -> Self:
+        return cls(call)
 
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return joined(reaches)
+
+    def origin(self, call: Call) -> str:
+        """Of a part of a result: the result that it is a part of."""
+        return f"input[{call.arguments['index']}]" if self.call == "getitem" else call.slots()[0]
+
+    def terms(self, at: Index, call: Call) -> Terms:
+        """Copies are copies; what is made new is a constant."""
+        if self.call in ("tril", "triu") and not self._keeps(at, call):
+            return computed(0.0, "outside of the triangle")
+        if self.call in (*_COPIES, "tril", "triu"):
+            return super().terms(at, call)
+        return computed(float(call.result[at]), "drawn at random" if self.call in _DRAWN else "made new")
+
+    def terms_of_gradient(self, of: str, at: Index, call: Call) -> Terms | None:
+        if self.call == "detach":
+            return Terms(formula="detached: no gradient goes back, so that it is 0")
+        kept = self.call in _COPIES or (self.call in ("tril", "triu") and self._keeps(at, call))
+        return gathered(call, self.readers(of, at, call) if kept else [])
+
+    def _keeps(self, at: Index, call: Call) -> bool:
+        """Whether a place lies in the triangle that is kept."""
+        beyond = at[-1] - at[-2] - int(call.arguments.get("diagonal", 0))
+        return beyond <= 0 if self.call == "tril" else beyond >= 0
+
+
+_COPIES = ("getitem", "alias", "clone", "detach", "lift_fresh_copy", "contiguous")
+_DRAWN = ("rand", "randn", "bernoulli")
