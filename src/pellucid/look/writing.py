@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pellucid.look.number import Number, Term
 
 _ALL, _MOST = 30, 12  # up to how many terms all are written, else how many of the largest
+_LINES = TextWrapper(  # a sum of many terms goes on below
+    width=100, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+)
 
 
 def short(value: float) -> str:
@@ -44,8 +48,7 @@ def written(number: Number) -> str:
     rest = len(terms) - len(shown)
     if rest:
         text += f" + {rest:,} more ({short(number.total - sum(term.product for term in shown))})"
-    lines.append(f"  = {text}")
-    lines.append(f"  = {short(number.total)}")
+    lines += _LINES.wrap(f"= {text} = {short(number.total)}")
     if number.facts:
         facts = (f"{name} {short(fact) if isinstance(fact, float) else fact}" for name, fact in number.facts.items())
         lines.append(f"  with {', '.join(facts)}")
