@@ -98,7 +98,7 @@ def support_inside(number: Number) -> bool:
             and int(columns.max()) <= right
         ):
             return False
-        if len(rows) and i != number.index[0] and not number.scene.couples(number):
+        if len(rows) and number.index and i != number.index[0] and not number.scene.couples(number):
             return False
     return True
 

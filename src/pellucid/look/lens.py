@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pellucid.graph import Graph, capture, chained
 from pellucid.look.recording import Recording
 from pellucid.look.scene import Scene
 from pellucid.look.subject import input_of, labels_of, subject_of
+from pellucid.look.update_source import optimizer_of
 from pellucid.train import Model
 
 
@@ -23,8 +25,10 @@ class Lens:
         model: a ``Model``, a run folder, or any ``nn.Module``; it is left as it was.
         training: whether batch normalisation goes by the batch and dropout drops.
         loss: of the gradients; else the model's own, else cross-entropy.
-        optimizer: of ``scene.update``: a ``torch.optim`` object on the network's parameters, or a name; else the
-            model's own, or that of the run's last checkpoint.
+        optimizer: of ``scene.update``: a ``torch.optim`` object on the network's parameters; else the model's own, or
+            that of the run's last checkpoint, with its state.
+        weights: of a run folder: ``best``, those that it predicts with; ``last``, those that its training would go on
+            with, so that an update is the one that resuming makes of such a gradient.
     """
 
     def __init__(
@@ -33,11 +37,12 @@ class Lens:
         *,
         training: bool = False,
         loss: nn.Module | str | None = None,
-        optimizer: Optimizer | str | None = None,
+        optimizer: Optimizer | None = None,
+        weights: str = "best",
     ) -> None:
-        self.subject = subject_of(model)
+        self.subject = subject_of(model, weights)
         self.training = training
-        self.optimizer = optimizer
+        self._optimizer = optimizer
         self._loss = loss
         self._graphs: dict[tuple[Any, ...], Graph] = {}
 
@@ -61,6 +66,24 @@ class Lens:
             given = (inputs, labels_of(self.subject, label, len(inputs)).to(device))
             graph = self._with_loss(graph, given)
         return Scene(self, graph, Recording(graph, given, seed), pixels)
+
+    @cached_property
+    def optimizer(self) -> Optimizer:
+        """The optimizer whose next step ``scene.update`` opens.
+
+        Raises:
+            UsageError: for a plain module, where none was given, and for a folder without checkpoints.
+        """
+        if self._optimizer is not None:
+            return self._optimizer
+        source = self.subject.run or self.subject.model
+        found = optimizer_of(source, self.subject.net) if source is not None else None
+        if found is None:
+            raise UsageError(
+                f"the optimizer of {self.subject.name} is not known",
+                fits="look.open(..., optimizer=torch.optim.SGD(net.parameters(), lr=0.1))",
+            )
+        return found
 
     def graph(self, inputs: Tensor) -> Graph:
         """The network as it is captured for such an input, without the loss."""
@@ -97,7 +120,8 @@ def open(
     *,
     training: bool = False,
     loss: nn.Module | str | None = None,
-    optimizer: Optimizer | str | None = None,
+    optimizer: Optimizer | None = None,
+    weights: str = "best",
     seed: int = 0,
 ) -> Scene:
     """Open a picture in a network: every activation, gradient and update of the scene opens into its sum.
@@ -108,4 +132,5 @@ def open(
         CaptureError, ShapeError: where the network cannot be captured with such an input.
         UsageError, DecodeError: for a picture or label that does not fit.
     """
-    return Lens(model, training=training, loss=loss, optimizer=optimizer).open(picture, label, seed=seed)
+    lens = Lens(model, training=training, loss=loss, optimizer=optimizer, weights=weights)
+    return lens.open(picture, label, seed=seed)

@@ -236,13 +236,13 @@ class TermList(Sequence[Term]):
     def __iter__(self) -> Iterator[Term]:
         return (self[i] for i in range(len(self)))
 
-    def products(self) -> list[float]:
-        """The products alone."""
-        return [float(product) for _, group in self._groups for product in group.products]
+    def products(self) -> Floats:
+        """The products alone, (T,)."""
+        return np.concatenate([group.products for _, group in self._groups]) if self._groups else np.zeros(0)
 
     def largest(self, count: int) -> list[Term]:
         """The terms of the largest magnitude, the first the largest."""
-        order = np.argsort(-np.abs(np.array(self.products())), kind="stable")[:count]
+        order = np.argsort(-np.abs(self.products()), kind="stable")[:count]
         return [self[int(i)] for i in order]
 
     def __repr__(self) -> str:

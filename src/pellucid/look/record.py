@@ -101,8 +101,14 @@ def _outside(group: Group) -> Places:
     return found
 
 
-def _listed(values: Floats) -> list[float | None]:
-    return [_plain(float(f"{v:.6g}")) for v in values.reshape(-1)]
+def _listed(values: Floats) -> list[float | str]:
+    """In six figures, which is what a person may read and a page draws."""
+    flat = values.reshape(-1)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        scale = 10.0 ** (5 - np.floor(np.log10(np.abs(flat))))
+        rounded = np.where(np.isfinite(scale) & (scale > 0), np.round(flat * scale) / scale, flat)
+    plain: list[float | str] = rounded.tolist()
+    return plain if np.isfinite(rounded).all() else [_plain(value) for value in rounded]
 
 
 def _plain(value: Any) -> Any:

@@ -8,12 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError, unknown
 from pellucid.graph import Account, Graph
 from pellucid.look.number import Index, Number
 from pellucid.look.recording import Recording, Tied
+from pellucid.look.update import Update, clip_scale_of, open_update
 from pellucid.ops import Reach
 from pellucid.ops.terms import Group, Terms, constant
 
@@ -118,6 +120,28 @@ class Scene:
         number = self.at(path, index, **place).gradient()
         _ = number.value  # says at once where there is no loss
         return number
+
+    def update(self, path: str, index: Index) -> Update:
+        """What the optimizer does next with one weight, number by number (see ``Update``).
+
+        The gradient is that of this scene's loss; where the model's settings clip gradients, it is clipped as there.
+
+        Raises:
+            UsageError: where the path is no weight, no label was given, or the optimizer is not known or does not hold
+                the weight.
+        """
+        number = self.gradient(path, index)
+        subject = self.lens.subject
+        own = dict(subject.net.named_parameters(remove_duplicate=False))
+        if number.name not in own:
+            raise UsageError(f"an optimizer updates weights, and {path} is none", known=", ".join(self.parameters))
+        clip_norm = subject.model.settings.clip_norm if subject.model is not None else None
+        scale = 1.0
+        if clip_norm is not None:
+            first = {self.graph.same.get(name, name) for name, weight in own.items() if weight.requires_grad}
+            scale = clip_scale_of((torch.from_numpy(self.gradients(name)) for name in sorted(first)), clip_norm)
+        optimizer = self.lens.optimizer
+        return open_update(optimizer, own[number.name], number.index, number.value, name=number.name, clip_scale=scale)
 
     def open(self, address: str) -> Number:
         """The number of an address, as ``number.address`` gives it: ``features.3[0,7,10,12]``, and ``d ...`` for its

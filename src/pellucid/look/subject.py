@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from pellucid.data import Preprocess
 from pellucid.errors import ShapeError, UsageError, unknown
+from pellucid.look.update_source import state_of_run
 from pellucid.train import Model
+from pellucid.train.loop import load_all_tensors
 from pellucid.train.losses import make
 
 
@@ -61,18 +63,25 @@ class Subject:
         return number
 
 
-def subject_of(model: Model | nn.Module | str | Path) -> Subject:
-    """What a ``Model``, a run folder or any ``nn.Module`` says of itself."""
+def subject_of(model: Model | nn.Module | str | Path, weights: str = "best") -> Subject:
+    """What a ``Model``, a run folder or any ``nn.Module`` says of itself; ``weights``: of a run, best or last."""
+    if weights not in ("best", "last"):
+        raise UsageError(f"a run has no weights named '{weights}'", fits="weights='best' or 'last'")
     if isinstance(model, str | Path):
         loaded = Model.load(model)
         run = Path(model)
+        if weights == "last":
+            load_all_tensors(loaded.net, state_of_run(run).weights)
         return Subject(loaded.net, run.name, loaded.classes, loaded.preprocess, loaded, run)
     if isinstance(model, Model):
         name = model.settings.net if model.settings.net != "given:module" else type(model.net).__name__
         return Subject(model.net, name, model.classes, model.preprocess, model)
     if isinstance(model, nn.Module):
         return Subject(model, type(model).__name__)
-    raise UsageError(f"what is looked at is of type {type(model).__name__}, which is no network", fits="a Model, a run folder, or an nn.Module")
+    raise UsageError(
+        f"what is looked at is of type {type(model).__name__}, which is no network",
+        fits="a Model, a run folder, or an nn.Module",
+    )
 
 
 def input_of(subject: Subject, picture: Any) -> tuple[Tensor, NDArray[np.uint8] | None]:
