@@ -17,6 +17,7 @@ from pellucid.data import Preprocess
 from pellucid.errors import CheckpointError, PellucidError, UsageError
 from pellucid.look import Lens, Scene
 from pellucid.look import open as look_open
+from pellucid.look.update_source import state_of_run
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -258,3 +259,53 @@ def test_a_module_that_returns_no_tensor_is_said() -> None:
 
     with pytest.raises(UsageError, match="Odd returns no tensor"):
         look_open(Odd(), torch.randn(1, 3, 5, 5))
+
+
+def run_of(folder: Path, **settings: object) -> Path:
+    """A run of a few steps on noise."""
+    pixels = np.random.default_rng(0).integers(0, 255, (48, 8, 8, 1), np.uint8)
+    labels = np.arange(48) % 3
+    Model("mlp", hidden=8).compile(**settings).fit(  # type: ignore[arg-type]
+        pixels, labels, epochs=2, folder=folder, progress=False, batch_size=12
+    )
+    return folder
+
+
+def test_a_runs_loss_and_clipping_are_those_of_its_settings(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", loss="focal", clip_norm=1e-3, optimizer="momentum", learning_rate=0.5, seed=1)
+    scene = Lens(run, weights="last").open(np.full((8, 8, 1), 200, np.uint8), 1)
+    logarithms = torch.log_softmax(torch.tensor(scene.output), 1)[0]
+    wanted = -((1 - logarithms[1].exp()) ** 2) * logarithms[1]
+    assert scene.loss.value == pytest.approx(float(wanted), rel=1e-5)
+    name = scene.parameters[0]
+    place = tuple(int(i) for i in np.unravel_index(np.abs(scene.gradients(name)).argmax(), scene.values(name).shape))
+    update = scene.update(name, place)
+    norm = np.sqrt(sum((scene.gradients(other).astype(np.float64) ** 2).sum() for other in scene.parameters))
+    assert norm > 1e-3
+    (clipped,) = [term for term in update.terms() if term.role == "gradient"]
+    assert clipped.factor / -update.settings["learning rate"] == pytest.approx(1e-3 / (norm + 1e-6), rel=1e-4)
+
+
+def test_an_update_is_that_of_the_given_optimizer() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 3))
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
+    x = torch.randn(2, 4)
+    update = look_open(net, x, [0, 2], optimizer=optimizer).update("0.weight", (1, 2))
+    F.cross_entropy(net(x), torch.tensor([0, 2])).backward()
+    optimizer.step()
+    assert update.after == pytest.approx(float(net[0].weight[1, 2].detach()), rel=1e-5)
+    with pytest.raises(UsageError, match="the optimizer of Sequential is not known"):
+        look_open(net, x, [0, 2]).update("0.weight", (1, 2))
+    with pytest.raises(UsageError, match="an optimizer updates weights, and 0 is none"):
+        look_open(net, x, [0, 2], optimizer=optimizer).update("0", (1, 2))
+
+
+def test_the_last_weights_are_those_of_the_checkpoint(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", learning_rate=0.5, optimizer="sgd")
+    last = state_of_run(run).weights
+    scene = Lens(run, weights="last").open(np.zeros((8, 8, 1), np.uint8))
+    for name in scene.parameters:
+        np.testing.assert_array_equal(scene.values(name), last[name].numpy())
+    with pytest.raises(UsageError, match="a run has no weights named 'first'"):
+        Lens(run, weights="first")

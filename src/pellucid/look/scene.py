@@ -135,7 +135,7 @@ class Scene:
         own = dict(subject.net.named_parameters(remove_duplicate=False))
         if number.name not in own:
             raise UsageError(f"an optimizer updates weights, and {path} is none", known=", ".join(self.parameters))
-        clip_norm = subject.model.settings.clip_norm if subject.model is not None else None
+        clip_norm = subject.settings.clip_norm if subject.settings is not None else None
         scale = 1.0
         if clip_norm is not None:
             first = {self.graph.same.get(name, name) for name, weight in own.items() if weight.requires_grad}

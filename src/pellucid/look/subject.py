@@ -15,22 +15,25 @@ from torch import Tensor, nn
 from pellucid.data import Preprocess
 from pellucid.errors import ShapeError, UsageError, unknown
 from pellucid.look.update_source import state_of_run
-from pellucid.train import Model
+from pellucid.train import Model, Settings
 from pellucid.train.loop import load_all_tensors
 from pellucid.train.losses import make
+from pellucid.train.runfolder import read_config
 
 
 @dataclass(frozen=True)
 class Subject:
     """A network, the names of its outputs, and how pictures become its input (None: tensors alone are taken).
 
-    model: where it came from one. run: the run folder, where it came from one.
+    settings: how it is trained, where that is known. model: where it came from one. run: the run folder, where it came
+    from one.
     """
 
     net: nn.Module
     name: str
     classes: tuple[str, ...] = ()
     preprocess: Preprocess | None = None
+    settings: Settings | None = None
     model: Model | None = None
     run: Path | None = None
 
@@ -40,7 +43,7 @@ class Subject:
             return given
         if self.model is not None and self.model.loss is not None and given is None:
             return self.model.loss
-        settings = self.model.settings if self.model is not None else None
+        settings = self.settings
         name = given or (settings.loss if settings is not None else "cross_entropy")
         smoothing = (settings.label_smoothing or 0.0) if settings is not None else 0.0
         return make(str(name), len(self.classes), smoothing=smoothing)
@@ -72,10 +75,12 @@ def subject_of(model: Model | nn.Module | str | Path, weights: str = "best") -> 
         run = Path(model)
         if weights == "last":
             load_all_tensors(loaded.net, state_of_run(run).weights)
-        return Subject(loaded.net, run.name, loaded.classes, loaded.preprocess, loaded, run)
+        has_settings = (run / "config.yaml").is_file()  # what ``Model.save`` wrote has none
+        settings = Settings.parse(read_config(run)["settings"]) if has_settings else loaded.settings
+        return Subject(loaded.net, run.name, loaded.classes, loaded.preprocess, settings, loaded, run)
     if isinstance(model, Model):
         name = model.settings.net if model.settings.net != "given:module" else type(model.net).__name__
-        return Subject(model.net, name, model.classes, model.preprocess, model)
+        return Subject(model.net, name, model.classes, model.preprocess, model.settings, model)
     if isinstance(model, nn.Module):
         return Subject(model, type(model).__name__)
     raise UsageError(
