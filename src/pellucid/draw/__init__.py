@@ -3,6 +3,7 @@
 from pellucid.draw.check_page import check_page
 from pellucid.draw.compare_page import compare_page
 from pellucid.draw.network_svg import network_svg
+from pellucid.draw.number_html import number_html
 from pellucid.draw.report import report as report_page
 from pellucid.draw.report import write_report
 from pellucid.draw.table import table_html, table_rich, table_text
@@ -11,6 +12,7 @@ __all__ = [
     "check_page",
     "compare_page",
     "network_svg",
+    "number_html",
     "report_page",
     "table_html",
     "table_rich",
