@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
 from math import floor
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
+
+import numpy as np
 
 from pellucid.ops.base import Arguments, Op, Shape, first_shape
 from pellucid.ops.field import Reach
+from pellucid.ops.interpolation import Shares, shares
+from pellucid.ops.moves import Along, Move, reads_of_padding, shuffled, unshuffled
+from pellucid.ops.terms import Call, Group, Index, Places, Terms, flat, one_place, scaled
 
 
 @dataclass(frozen=True)
-class Pad(Op):
+class Pad(Move):
     """Numbers put around a tensor: zeros, a constant, reflections or copies of the border."""
 
     targets: ClassVar[tuple[str, ...]] = (
@@ -63,6 +69,22 @@ class Pad(Op):
                 low, high = -before - far * max(0, after), -before + far * max(0, before)
                 reach = reach.read(dim, Fraction(1), Fraction(low), Fraction(high))
         return reach
+
+    def along(self, call: Call) -> Sequence[Along]:
+        along = list(super().along(call))
+        for i, (before, after) in enumerate(self.pads):
+            dim = len(along) - 1 - i
+            along[dim] = Along(dim, reads_of_padding(len(along[dim].reads), before, after, self.mode))
+        return along
+
+    def terms(self, at: Index, call: Call) -> Terms:
+        """The number that was read; in the padding the constant."""
+        slot, place = self.source(at, call)
+        if place >= 0:
+            return super().terms(at, call)
+        value = float(call.arguments.get("value") or 0.0)
+        table = Group("padding", np.array([value], np.float64), slot, np.array([place]), note=f"a constant, {value:g}")
+        return Terms((table,), "a number of the padding")
 
 
 @dataclass(frozen=True)
@@ -136,9 +158,47 @@ class Upsample(Op):
             near -= Fraction(1, 2 * factor.denominator)
         return factor, middle - near, middle + near
 
+    def terms(self, at: Index, call: Call) -> Terms:
+        """The neighbours times their shares, the product of the shares along each axis."""
+        slot = call.slots()[0]
+        read = [own.of_output(p) for own, p in zip(self._shares(call), at[2:], strict=True)]
+        places = flat(call.array(slot).shape, *at[:2], *(samples for samples, _ in read))
+        if self.mode.startswith("nearest"):
+            return Terms((scaled("copy", call, slot, places, 1.0),), "the nearest number of the input")
+        table = scaled("product", call, slot, places, _outer([weights for _, weights in read]), "share of a neighbour")
+        return Terms((table,), "sum of neighbours x shares")
+
+    def terms_of_gradient(self, of: str, at: Index, call: Call) -> Terms | None:
+        """The gradients of all numbers that a number has a share in, times its shares."""
+        read = [own.of_input(p) for own, p in zip(self._shares(call, back=True), at[2:], strict=True)]
+        places = flat(call.result.shape, *at[:2], *(outputs for outputs, _ in read))
+        role = "copy" if self.mode.startswith("nearest") else "product"
+        weights = _outer([weights for _, weights in read])
+        return Terms(
+            (scaled(role, call, "gradient", places, weights, "share"),), "sum of the output's gradient x share"
+        )
+
+    def _shares(self, call: Call, *, back: bool = False) -> list[Shares]:
+        """For each axis. Where the nearest numbers make a map of 1 or 2 times the size by a scale that is not quite 1
+        or 2, PyTorch takes it for 1 or 2 on the way back, and on the way forth in two dimensions."""
+        x = call.array(call.slots()[0])
+        precision: Any = np.float64 if x.dtype == np.float64 else np.float32
+        found = []
+        for inputs, outputs, scale in zip(x.shape[2:], call.result.shape[2:], self.scales, strict=True):
+            if self.mode == "nearest" and (back or len(self.scales) == 2) and outputs in (inputs, 2 * inputs):
+                scale = None
+            given = {"corners": self.corners, "smooths": self.smooths, "precision": precision}
+            found.append(shares(self.mode, inputs, outputs, scale, **given))
+        return found
+
+
+def _outer(weights: Sequence[Any]) -> Any:
+    """All products of one number of each, the last runs fastest."""
+    return reduce(np.multiply.outer, weights).reshape(-1)
+
 
 @dataclass(frozen=True)
-class PixelShuffle(Op):
+class PixelShuffle(Move):
     """Channels spread over space: (N, C r r, H, W) -> (N, C, r H, r W) (Shi et al. 2016, eq. 4)."""
 
     targets: ClassVar[tuple[str, ...]] = ("aten.pixel_shuffle.default",)
@@ -167,9 +227,16 @@ class PixelShuffle(Op):
             reach = reach.read(dim, Fraction(1, self.factor), Fraction(1 - self.factor, self.factor), Fraction(0))
         return reach
 
+    def source(self, at: Index, call: Call) -> tuple[str, int]:
+        slot = self.origin(call)
+        return slot, one_place(call.array(slot).shape, shuffled(at, self.factor))
+
+    def readers(self, of: str, at: Index, call: Call) -> list[tuple[str, Places]]:
+        return [("gradient", np.array([one_place(call.result.shape, unshuffled(at, self.factor))]))]
+
 
 @dataclass(frozen=True)
-class PixelUnshuffle(Op):
+class PixelUnshuffle(Move):
     """Space put into channels: (N, C, r H, r W) -> (N, C r r, H, W), the way back."""
 
     targets: ClassVar[tuple[str, ...]] = ("aten.pixel_unshuffle.default",)
@@ -197,3 +264,10 @@ class PixelUnshuffle(Op):
         for dim in (len(out) - 2, len(out) - 1):
             reach = reach.read(dim, Fraction(self.factor), Fraction(0), Fraction(self.factor - 1))
         return reach
+
+    def source(self, at: Index, call: Call) -> tuple[str, int]:
+        slot = self.origin(call)
+        return slot, one_place(call.array(slot).shape, unshuffled(at, self.factor))
+
+    def readers(self, of: str, at: Index, call: Call) -> list[tuple[str, Places]]:
+        return [("gradient", np.array([one_place(call.result.shape, shuffled(at, self.factor))]))]
