@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pellucid.errors import UsageError, unknown
 from pellucid.graph import Account, Graph
+from pellucid.look import attribution
+from pellucid.look.deconvnet import deconvnet
+from pellucid.look.field import EffectiveField, effective_field
 from pellucid.look.number import Index, Number
+from pellucid.look.occlusion import occlusion
+from pellucid.look.projection import Projection
 from pellucid.look.recording import Recording, Tied
 from pellucid.look.update import Update, clip_scale_of, open_update
 from pellucid.ops import Reach
@@ -53,6 +59,16 @@ class Scene:
         return self.graph.account(self.pictures)
 
     @property
+    def network(self) -> Graph:
+        """The network without the loss."""
+        return self.lens.graph(self.picture)
+
+    @property
+    def picture(self) -> Tensor:
+        """The network's input, (N, C, H, W)."""
+        return self.recording.leaves[self.input_name].detach()
+
+    @property
     def input_name(self) -> str:
         """The name under which the picture stands."""
         return self.graph.inputs[0].name
@@ -60,13 +76,12 @@ class Scene:
     @property
     def pictures(self) -> int:
         """How many pictures were opened together."""
-        return int(self.recording.leaves[self.input_name].shape[0])
+        return len(self.picture)
 
     @cached_property
     def output(self) -> NDArray[np.float32]:
         """What the network gives, before the loss."""
-        name = self.lens.graph(self.recording.leaves[self.input_name]).outputs[0]
-        return self.recording.array(self.recording.tied(name))
+        return self.recording.array(self.recording.tied(self.network.outputs[0]))
 
     @property
     def loss(self) -> Number:
@@ -157,9 +172,47 @@ class Scene:
             number = Number(self, number.name, _checked(path, shape, places), int(which))
         return number.gradient() if sign else number
 
+    def deconvnet(self, path: str, *, channel: int | None = None, **chosen: Any) -> Projection:
+        """Zeiler & Fergus (2013): one activation, or one map (``keep="map"``), sent down to the pixels."""
+        node = self._tied(path).name
+        return deconvnet(self.network, self.picture, node, channel=channel, values=self.recording.values, **chosen)
+
+    def saliency(self, target: Any = None, **chosen: Any) -> Projection:
+        """The gradient of a class's output, or of ``node`` and ``channel``, with respect to the pixels."""
+        found = self._target(target)
+        return attribution.saliency(self.network, self.picture, found, values=self.recording.values, **chosen)
+
+    def guided_backpropagation(self, target: Any = None, **chosen: Any) -> Projection:
+        """The same with rectifiers that let no negative signal pass (Springenberg et al. 2014)."""
+        found = self._target(target)
+        return attribution.guided_backpropagation(
+            self.network, self.picture, found, values=self.recording.values, **chosen
+        )
+
+    def grad_cam(self, target: Any = None, *, path: str | None = None, **chosen: Any) -> Projection:
+        """Which places of a layer's maps speak for a class (Selvaraju et al. 2016)."""
+        found, node = self._target(target), None if path is None else self._tied(path).name
+        return attribution.grad_cam(
+            self.network, self.picture, found, node=node, values=self.recording.values, **chosen
+        )
+
+    def integrated_gradients(self, target: Any = None, **chosen: Any) -> Projection:
+        """The gradient summed on the way from a baseline to the picture (Sundararajan et al. 2017)."""
+        return attribution.integrated_gradients(self.network, self.picture, self._target(target), **chosen)
+
+    def occlusion(self, target: Any = None, **chosen: Any) -> Projection:
+        """How much of a class's output goes where a patch covers the picture (Zeiler & Fergus 2013, section 4.2)."""
+        return occlusion(self.network, self.picture, self._target(target), **chosen)
+
+    def effective_field(self, number: Number) -> EffectiveField:
+        """Which pixels of the scene's pictures a number does depend on, and how much (Luo et al. 2016)."""
+        if number.kind != "activation" or number.name.startswith("loss"):
+            raise UsageError(f"a {number.kind} has no field: {number.address}", fits="a number of a layer's output")
+        return effective_field(self.network, self.picture, number.name, number.index[1:])
+
     def box(self, number: Number, *, clipped: bool = True) -> Box:
         """The receptive field of a number, see ``Number.box``."""
-        size = self.recording.leaves[self.input_name].shape[2:]
+        size = self.picture.shape[2:]
         whole = tuple((0, int(n) - 1) for n in size)
         if number.kind in ("weight", "label") or (number.of_gradient and number.name in self.graph.tensors):
             return ()
@@ -208,6 +261,12 @@ class Scene:
             if getattr(node.op, "couples_batch", False) or any(name in found for name in node.inputs):
                 found.add(node.name)
         return frozenset(found)
+
+    def _target(self, target: Any) -> Any:
+        """Classes by name or number, one or one for each picture; None: each picture's strongest."""
+        if isinstance(target, list | tuple | np.ndarray):
+            return [self.lens.subject.class_number(item) for item in target]
+        return None if target is None else self.lens.subject.class_number(target)
 
     def _tied(self, path: str) -> Tied:
         names = {own.name for own in self.graph.inputs} | set(self.graph.tensors) | set(self.recording.nodes)
