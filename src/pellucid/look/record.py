@@ -15,15 +15,17 @@ MOST_TERMS = 400  # beyond so many, the largest are listed and the rest is a sum
 MOST_DRAWN = 4096  # numbers of a patch
 
 
-def record_of(number: Number, most: int = MOST_TERMS) -> dict[str, Any]:
-    """A number as plain values.
+def record_of(number: Number, most: int = MOST_TERMS, drawn: int = MOST_DRAWN) -> dict[str, Any]:
+    """A number as plain values, with at most so many terms, and so many numbers of a patch.
 
     address, value, kind, path, shape, index, operation, formula, facts, missing, total, adds_up: see ``Number``.
     box: [[top, bottom], [left, right]] in the picture; box_with_padding. count: of terms. terms: all, or the ``most``
     largest (``rest`` has the count and sum of the others), each with product, role, value (of the source), factor,
     note, and the addresses ``source`` and ``weight``. patches: for each table that is a picture: shape [channels, rows,
     columns], and values, factors, products and outside (1 in the padding) as flat lists; where that is too much, of the
-    channels of the largest magnitude, listed in ``channels``.
+    channels of the largest magnitude, listed in ``channels``. ``sources`` and ``weights`` say where its values and
+    factors stand (None where in no tensor): the ``address`` of the tensor, its ``shape``, and flat ``places`` in it, -1
+    in the padding.
     """
     index = [int(i) for i in number.index]
     terms, rest = _terms(number, most)
@@ -46,7 +48,12 @@ def record_of(number: Number, most: int = MOST_TERMS) -> dict[str, Any]:
         "count": len(number.terms()),
         "terms": terms,
         "rest": rest,
-        "patches": [patch for part in number.parts for group in part.terms.groups for patch in _patch(part, group)],
+        "patches": [
+            patch
+            for part in number.parts
+            for group in part.terms.groups
+            for patch in _patch(number, part, group, drawn)
+        ],
     }
 
 
@@ -69,14 +76,18 @@ def _terms(number: Number, most: int) -> tuple[list[dict[str, Any]], dict[str, A
     return rows, {"count": left, "sum": _plain(number.total - sum(term.product for term in shown)) if left else 0.0}
 
 
-def _patch(part: Part, group: Group) -> list[dict[str, Any]]:
-    """A table as a picture: at most ``MOST_DRAWN`` numbers, whole channels, the largest first."""
+def _patch(number: Number, part: Part, group: Group, most: int) -> list[dict[str, Any]]:
+    """A table as a picture: at most ``most`` numbers, whole channels, the largest first."""
     if not group.shape or group.factors is None or not len(group):
         return []
     channels, window = group.shape[0], math.prod(group.shape[1:])
     order = np.argsort(-np.abs(group.products.reshape(channels, window)).sum(1), kind="stable")
-    chosen = np.sort(order[: max(1, MOST_DRAWN // max(1, window))])
+    chosen = np.sort(order[: max(1, most // max(1, window))])
     values = part.values_of(group).reshape(channels, window)[chosen]
+
+    def origin(slot: str, places: Places | None) -> dict[str, Any] | None:
+        return None if places is None else _origin(number, part, slot, places.reshape(channels, window)[chosen])
+
     return [
         {
             "role": group.role,
@@ -88,8 +99,22 @@ def _patch(part: Part, group: Group) -> list[dict[str, Any]]:
             "factors": _listed(group.factors.reshape(channels, window)[chosen]),
             "products": _listed(group.products.reshape(channels, window)[chosen]),
             "outside": (_outside(group).reshape(channels, window)[chosen].reshape(-1)).tolist(),
+            "sources": origin(group.source, group.places),
+            "weights": origin(group.weight, group.weight_places),
         }
     ]
+
+
+def _origin(number: Number, part: Part, slot: str, places: Places) -> dict[str, Any] | None:
+    """Where the numbers of a table stand; None where all is padding, and for plain constants."""
+    from pellucid.look.opening import number_behind
+
+    inside = places[places >= 0]
+    first = number_behind(number, part, slot, int(inside[0])) if slot and inside.size else None
+    if first is None:
+        return None
+    shape = number.scene.recording.tensor(first.tied).shape
+    return {"address": first.address.rpartition("[")[0], "shape": list(shape), "places": places.reshape(-1).tolist()}
 
 
 def _outside(group: Group) -> Places:
