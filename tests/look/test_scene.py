@@ -309,3 +309,14 @@ def test_the_last_weights_are_those_of_the_checkpoint(tmp_path: Path) -> None:
         np.testing.assert_array_equal(scene.values(name), last[name].numpy())
     with pytest.raises(UsageError, match="a run has no weights named 'first'"):
         Lens(run, weights="first")
+
+
+def test_a_size_asked_of_a_map_is_no_use_of_its_numbers() -> None:
+    """Flattening the input asks for the batch's size, which has no gradient."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(9, 2))
+    x = torch.randn(2, 1, 3, 3, requires_grad=True)
+    F.cross_entropy(net(x), torch.tensor([0, 1])).backward()
+    number = look_open(net, x.detach(), label=[0, 1]).gradient("input", (1, 0, 2, 1))
+    assert x.grad is not None
+    assert number.total == pytest.approx(x.grad[1, 0, 2, 1].item(), rel=1e-5)

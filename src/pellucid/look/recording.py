@@ -136,6 +136,8 @@ class Recording:
             for node in self.graph.nodes:
                 if self.tied(node.name) != Tied(node.name):
                     continue  # it only passes on
+                if not any(_is_tensor(self._raw(node.name, k)) for k in self.results(node)):
+                    continue  # it asks for a size
                 for slot, ref in _slots(node.by_name()):
                     self._users.setdefault(self.tied(ref.name), []).append((node, slot))
         return self._users.get(tied, [])
