@@ -4,10 +4,38 @@ from __future__ import annotations
 
 from functools import cache
 
-from pellucid.ops import activation, arithmetic, convolution, dense, layout, normalisation, part, pooling, resize
+from pellucid.ops import (
+    activation,
+    arithmetic,
+    convolution,
+    dense,
+    dropout,
+    layout,
+    loss,
+    normalisation,
+    part,
+    pooling,
+    reduction,
+    resize,
+    softmax,
+)
 from pellucid.ops.base import Arguments, Op, Opaque
 
-_FAMILIES = (activation, arithmetic, convolution, dense, layout, normalisation, part, pooling, resize)
+_FAMILIES = (
+    activation,
+    arithmetic,
+    convolution,
+    dense,
+    dropout,
+    layout,
+    loss,
+    normalisation,
+    part,
+    pooling,
+    reduction,
+    resize,
+    softmax,
+)
 
 
 @cache
