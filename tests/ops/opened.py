@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ from pellucid.ops.terms import Call
 CLOSE = 1e-9  # of the sum of magnitudes, in float64
 
 
-def opened(target: Any, *arguments: Any, **options: Any) -> tuple[Op, Call, dict[str, Tensor]]:
+def opened(
+    target: Any, *arguments: Any, fixed: Sequence[str] = (), **options: Any
+) -> tuple[Op, Call, dict[str, Tensor]]:
     """An operator (``torch.ops.aten.conv2d.default``) called in float64: its operation, its numbers with a random
-    gradient for every result, and the gradient of every argument by autograd."""
+    gradient for every result, and the gradient of every argument by autograd, but for those that are ``fixed``."""
     names = [argument.name for argument in target._schema.arguments]
     by_name = {**dict(zip(names, arguments, strict=False)), **options}
-    leaves = {slot: tensor for slot, tensor in _slots(by_name) if tensor.is_floating_point()}
+    leaves = {slot: tensor for slot, tensor in _slots(by_name) if tensor.is_floating_point() and slot not in fixed}
     for tensor in leaves.values():
         tensor.requires_grad_()
     returned = target(*arguments, **options)
