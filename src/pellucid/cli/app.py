@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pellucid import __version__
-from pellucid.cli import check, doctor, evaluate, fetch, predict, runs, summary, train
+from pellucid.cli import check, doctor, evaluate, fetch, predict, probe, runs, summary, train
 
 app = typer.Typer(
     name="pellucid",
@@ -38,6 +38,7 @@ def pellucid(
 for command in (
     train.train,
     evaluate.evaluate,
+    probe.probe,
     predict.predict,
     summary.summary,
     check.check,

@@ -29,6 +29,7 @@ class Purpose(enum.IntEnum):
     CUTOUT = 8
     MIXUP = 9
     SPLIT = 10
+    NOISE = 11
 
 
 def words(seed: int, epoch: int, purpose: Purpose, count: int) -> NDArray[np.uint32]:

@@ -30,15 +30,23 @@ def logged(records: Sequence[Mapping[str, Any]], name: str, x: str, y: str) -> S
     return Series(name, tuple(at for at, _ in points), tuple(value for _, value in points))
 
 
-def curves(title: str, unit: str, series: Sequence[Series], *, over: str = "epoch") -> str:
-    """One chart over epochs or steps. Non-finite values are left out; without any value there is a sentence instead."""
+def curves(
+    title: str,
+    unit: str,
+    series: Sequence[Series],
+    *,
+    over: str = "epoch",
+    within: tuple[float, float] | None = None,
+) -> str:
+    """One chart over epochs or steps. Non-finite values are left out; without any value there is a sentence instead.
+    ``within``: what the axis spans at least, so that several charts can be compared."""
     kept = [_finite(one) for one in series]
     kept = [one for one in kept if one.x]
     if not kept:
         return f"<p class='soft'>{text(title)}: nothing was measured yet.</p>"
     xs, ys = [x for one in kept for x in one.x], [y for one in kept for y in one.y]
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1)
-    ticks = nice_ticks(min(ys), max(ys))
+    ticks = nice_ticks(min(*ys, *(within or ys)), max(*ys, *(within or ys)))
     y_low, y_high = ticks[0], ticks[-1]
 
     def px(x: float) -> float:
