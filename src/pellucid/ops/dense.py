@@ -8,9 +8,12 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from pellucid.ops.attention import NO_DROPOUT_MASK, NO_SUM, attention_gradient, attention_terms, weight_terms
 from pellucid.ops.base import Arguments, Op, Shape, first_shape, product, tensor_shapes
+from pellucid.ops.contraction import Contraction, einsum_letters, matrix_letters
 from pellucid.ops.field import Reach, joined
-from pellucid.ops.terms import Call, Index, Terms, flat, scaled, single, weighted
+from pellucid.ops.moves import copied
+from pellucid.ops.terms import Call, Index, Places, Terms, flat, scaled, single, weighted
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,39 @@ class MatrixProduct(Op):
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return joined([reach.lost() for reach in reaches])
 
+    def terms(self, at: Index, call: Call) -> Terms:
+        """y[n, m] = sum over k of a[n, k] b[k, m], by alpha, plus what is added, by beta."""
+        groups = [self._contraction(call).group(at, call)]
+        formula, beta = "sum of row x column", call.arguments.get("beta", 1)
+        if self.adds and beta != 0:  # at 0, PyTorch does not look at it
+            addend = call.slots()[0]
+            place = _spread(call.array(addend).shape, call.result.shape, at)
+            groups.append(scaled("addend", call, addend, place, float(beta), "" if beta == 1 else f"{beta:g}"))
+            formula += " + addend"
+        return Terms(tuple(groups), formula)
+
+    def terms_of_gradient(self, of: str, at: Index, call: Call) -> Terms | None:
+        """What comes back to one factor is the output's gradient times the other; to the addend the gradient itself."""
+        contraction = self._contraction(call)
+        if of in contraction.slots:
+            group = contraction.gradient_group(contraction.slots.index(of), at, call)
+            return Terms((group,), "sum of the output's gradient x the other matrix")
+        own, out = call.array(of).shape, call.result.shape
+        fixed = (None,) * (len(out) - len(own)) + tuple(i if n > 1 else None for i, n in zip(at, own, strict=True))
+        places = flat(out, *(np.arange(n) if i is None else i for i, n in zip(fixed, out, strict=True)))
+        table = scaled("product", call, "gradient", places, float(call.arguments.get("beta", 1)))
+        return Terms((table,), "sum of the output's gradient")
+
+    def _contraction(self, call: Call) -> Contraction:
+        left, right = call.slots()[1:3] if self.adds else call.slots()[:2]
+        *letters, out = matrix_letters(call.array(left).ndim, call.array(right).ndim)
+        return Contraction((left, right), tuple(letters), out, float(call.arguments.get("alpha", 1)))
+
+
+def _spread(own: Sequence[int], out: Sequence[int], at: Index) -> Places:
+    """The flat place that a number of the result reads in a tensor that is spread over the result (broadcasting)."""
+    return flat(own, *(i if n > 1 else 0 for i, n in zip(at[len(out) - len(own) :], own, strict=True)))
+
 
 @dataclass(frozen=True)
 class Einsum(Op):
@@ -150,6 +186,20 @@ class Einsum(Op):
 
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return joined([reach.lost() for reach in reaches])
+
+    def terms(self, at: Index, call: Call) -> Terms:
+        """The products of one number of each tensor, over the letters that the result lacks."""
+        return Terms((self._contraction(call).group(at, call),), f"sum of products by {self.equation}")
+
+    def terms_of_gradient(self, of: str, at: Index, call: Call) -> Terms | None:
+        """The output's gradient times one number of each other tensor, over the letters that this one lacks."""
+        contraction = self._contraction(call)
+        group = contraction.gradient_group(contraction.slots.index(of), at, call)
+        return Terms((group,), f"sum of the output's gradient x the other tensors, by {self.equation}")
+
+    def _contraction(self, call: Call) -> Contraction:
+        slots = tuple(call.slots())
+        return Contraction(slots, *einsum_letters(self.equation, [call.array(slot).ndim for slot in slots]))
 
     def _sizes(self, arguments: Arguments) -> tuple[dict[str, int], Shape]:
         """The size of each letter, and of what the dots stand for."""
@@ -187,6 +237,22 @@ class Embedding(Op):
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return joined(reaches)
 
+    def terms(self, at: Index, call: Call) -> Terms:
+        """One number of the row that the index names."""
+        row = int(call.array("indices")[at[:-1]])
+        return copied(call, "weight", row * self.width + at[-1])
+
+    def terms_of_gradient(self, of: str, at: Index, call: Call) -> Terms | None:
+        """The gradients of all places where the row stands; none of the row that pads."""
+        row, column = at
+        places = np.flatnonzero(call.array("indices").reshape(-1) == row)
+        if row == int(call.arguments.get("padding_idx", -1)):
+            return Terms(formula="the row that pads takes no gradient")
+        by_count = bool(call.arguments.get("scale_grad_by_freq", False))
+        factor, note = (1 / max(1, len(places)), "1 / count") if by_count else (1.0, "")
+        table = scaled("copy", call, "gradient", places * self.width + column, factor, note)
+        return Terms((table,), "sum of the gradients of its copies" + (" / count" if by_count else ""))
+
 
 @dataclass(frozen=True)
 class Attention(Op):
@@ -221,3 +287,22 @@ class Attention(Op):
 
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return joined([reach.lost() for reach in reaches])
+
+    def terms(self, at: Index, call: Call) -> Terms:
+        """The values of all keys times the weights that the query gives them."""
+        if float(call.arguments.get("dropout_p", 0.0)):
+            return Terms(missing=NO_DROPOUT_MASK)
+        if call.which:
+            return Terms(missing=NO_SUM)
+        return attention_terms(at, call)
+
+    def terms_of_gradient(self, of: str, at: Index, call: Call) -> Terms | None:
+        """What comes back through the weights and their softmax."""
+        if float(call.arguments.get("dropout_p", 0.0)):
+            return Terms(missing=NO_DROPOUT_MASK)
+        return attention_gradient(of, at, call)
+
+    def weight_terms(self, at: Index, call: Call) -> Terms:
+        """What is behind one attention weight, at (..., query, key): its score as query x key terms, and the softmax in
+        the facts (``attention weight``, ``largest score``, ``sum of exp(score - largest)``)."""
+        return weight_terms(at, call)

@@ -83,26 +83,28 @@ def value_terms(call: Call, at: Index, statistics: Statistics, unit: int) -> Ter
 def gradient_of_input(call: Call, at: Index, places: Places, statistics: Statistics, units: Places) -> Terms:
     """dL/dx at an index, over all numbers of its group: their flat places, and those of their scales in the weight."""
     scales = taken(call, "weight", units) if call.optional("weight") is not None else np.ones(len(places))
-    share = np.broadcast_to(scales, places.shape) * statistics.inverse
+    share = scales * statistics.inverse
     normal = (taken(call, "input", places) - statistics.mean) * statistics.inverse
-    own = places == one_place(call.array("input").shape, at)
-    mine, m = float(normal[own][0]), len(places)
-    by_variance = mine * normal / m
-    by_mean = 1 / m if statistics.centred else 0.0
-    table = scaled("product", call, "gradient", places, share * (own - by_mean - by_variance), _COUPLED)
-    passed = taken(call, "gradient", places) * share
-    facts = statistics.facts() | {
-        "normalised": mine,
-        "through the number itself": float(passed[own][0]),
-        "through the variance": float(-(passed * by_variance).sum()),
-    }
+    place, m = np.array([one_place(call.array("input").shape, at)]), len(places)
+    own = np.flatnonzero(places == place[0])
+    mine = float(normal[own[0]])
+    groups = [
+        scaled("through the number itself", call, "gradient", place, share[own], "scale / deviation"),
+        scaled(
+            "through the variance",
+            call,
+            "gradient",
+            places,
+            -share * mine * normal / m,
+            "- scale / deviation x^ x^ / m",
+        ),
+    ]
     if statistics.centred:
-        facts["through the mean"] = float(-(passed * by_mean).sum())
-    formula = "sum over the group of gradient x scale / deviation x ((1 if itself) - 1/m - x^ x^ / m)"
-    return Terms((table,), formula if statistics.centred else formula.replace(" - 1/m", ""), facts)
-
-
-_COUPLED = "scale / deviation x (itself - share of mean and variance)"
+        groups.insert(1, scaled("through the mean", call, "gradient", places, -share / m, "- scale / deviation / m"))
+    facts = statistics.facts() | {"normalised": mine} | {group.role: float(group.products.sum()) for group in groups}
+    means = "mean of gradient x scale + " if statistics.centred else ""
+    formula = f"(gradient x scale - ({means}x^ x mean of gradient x scale x x^)) / deviation"
+    return Terms(tuple(groups), formula, facts)
 
 
 def normalised_lines(lines: Array, members: Sequence[int] | Places, eps: float, *, centred: bool = True) -> Floats:
