@@ -6,6 +6,7 @@ A receptive field is a box around these pixels; dilated kernels, strides and tra
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,23 @@ Mask = NDArray[np.bool_]
 Shape = tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Marks:
+    """Some places of a value: ``mask`` has all its dimensions but the batch's. Along ``dims`` it tells places apart;
+    along the others (channels, and what an operation sees whole) it has one entry for all."""
+
+    mask: Mask
+    dims: frozenset[int]
+
+    def __or__(self, other: Marks) -> Marks:
+        return Marks(self.mask | other.mask, self.dims | other.dims)
+
+
 def seen(graph: Graph, node: str, place: Sequence[int], dims: Iterable[int], picture: Shape) -> Mask:
     """The pixels of the first input that the number of a node at ``place`` (without the picture) may see.
 
-    A mask has all dimensions of a value but the batch's; those that tell nothing apart (channels, and what an operation
-    sees whole) have one entry. No pixel that is seen is left out; resizing, where it reads by a rule that varies from
-    place to place, may add its neighbours.
+    No pixel that is seen is left out; resizing and padding by copies, which read by rules that vary from place to
+    place, may add neighbours.
 
     Args:
         dims: of the node's value, that lie over the picture's axes.
@@ -36,27 +48,27 @@ def seen(graph: Graph, node: str, place: Sequence[int], dims: Iterable[int], pic
     for call in part.nodes:
         number = call.number if isinstance(call.number, int) or call.number is None else call.number.of(1)
         shapes[call.name] = call.shape(1) if number is None else number
-    masks = {node: _single(graph[node].shape(1), place, set(dims))}
+    marked = {node: _single(graph[node].shape(1), place, frozenset(dims))}
     for call in reversed(part.nodes):
-        if call.name in masks:
-            for name, mask in _below(call, masks.pop(call.name), shapes):
+        if call.name in marked:
+            for name, marks in _below(call, marked.pop(call.name), shapes):
                 if name not in graph.tensors:
-                    masks[name] = masks[name] | mask if name in masks else mask
-    found = masks.get(part.inputs[0].name)
+                    marked[name] = marked[name] | marks if name in marked else marks
+    found = marked.get(part.inputs[0].name)
     if found is None:
         return np.zeros(picture, np.bool_)
-    return np.broadcast_to(found.any(0), picture).copy()
+    return np.broadcast_to(found.mask.any(0), picture).copy()
 
 
-def _single(shape: Shape, place: Sequence[int], dims: set[int]) -> Mask:
-    """One place; all of it along the dimensions that lie over no axis of the picture."""
+def _single(shape: Shape, place: Sequence[int], dims: frozenset[int]) -> Marks:
+    """One place along some dimensions."""
     mask = np.zeros([n if dim in dims else 1 for dim, n in enumerate(shape) if dim], np.bool_)
     mask[tuple(i if dim in dims else 0 for dim, i in enumerate(place, start=1))] = True
-    return mask
+    return Marks(mask, dims)
 
 
-def _below(node: Node, mask: Mask, shapes: dict[str, Shape | int]) -> Iterable[tuple[str, Mask]]:
-    """What a call reads of each of its arguments for the results in a mask."""
+def _below(node: Node, marks: Marks, shapes: dict[str, Shape | int]) -> Iterable[tuple[str, Marks]]:
+    """What a call reads of each of its arguments for the marked results."""
     out = node.shape(1)
     arguments = read_arguments(node.by_name(), shapes, 1)
     names = [name for name in node.inputs if not isinstance(shapes[name], int)]
@@ -70,31 +82,35 @@ def _below(node: Node, mask: Mask, shapes: dict[str, Shape | int]) -> Iterable[t
             reach = node.op.field(reaches, out, arguments)
         except (IndexError, KeyError, ValueError):
             reach = own.lost()
-        yield name, _read(node, mask, reach, shape)
+        yield name, _read(node, marks, reach, shape)
 
 
-def _read(node: Node, mask: Mask, reach: Reach, shape: Shape) -> Mask:
-    """The places of an argument that the results in a mask read, axis by axis; ``reach`` tells the results' dimensions
-    by those of the argument."""
-    for dim in range(1, mask.ndim + 1):
-        axis = reach.dims.get(dim)
-        if axis is None or mask.shape[dim - 1] == 1 or shape[axis.of] == 1:
-            mask = np.any(mask, axis=dim - 1, keepdims=True)
-        elif _has_window(node, dim) or (axis, mask.shape[dim - 1]) != (Axis(axis.of), shape[axis.of]):
-            # Else each result reads the number in its own place, and the mask stays as it is.
-            table = _table(node, dim, axis, mask, shape[axis.of])
+def _read(node: Node, marks: Marks, reach: Reach, shape: Shape) -> Marks:
+    """The places of an argument that the marked results read, axis by axis; ``reach`` tells the results' dimensions by
+    those of the argument."""
+    mask = marks.mask
+    mapped = sorted((axis.of, dim) for dim, axis in reach.dims.items() if dim in marks.dims)
+    for of, dim in mapped:
+        if _moves(node, dim, reach.dims[dim], mask.shape[dim - 1], shape[of]):
+            table = _table(node, dim, reach.dims[dim], mask, shape[of])
             mask = np.moveaxis(np.tensordot(table, mask, (1, dim - 1)), 0, dim - 1)
-    mapped = sorted((axis.of, dim - 1) for dim, axis in reach.dims.items() if 0 < dim <= mask.ndim)
-    kept = [i for i in range(mask.ndim) if i in [place for _, place in mapped]]
-    mask = np.asarray(np.any(mask, axis=tuple(i for i in range(mask.ndim) if i not in kept)))
-    mask = mask.transpose([kept.index(place) for _, place in mapped])
+    kept = sorted(dim for _, dim in mapped)
+    mask = np.asarray(np.any(mask, axis=tuple(i for i in range(mask.ndim) if i + 1 not in kept)))
+    mask = mask.transpose([kept.index(dim) for _, dim in mapped])
     sizes = dict(zip((of for of, _ in mapped), mask.shape, strict=True))
-    return mask.reshape([sizes.get(dim, 1) for dim in range(1, len(shape))])
+    return Marks(mask.reshape([sizes.get(dim, 1) for dim in range(1, len(shape))]), frozenset(sizes))
+
+
+def _moves(node: Node, dim: int, axis: Axis, results: int, size: int) -> bool:
+    """Whether results read anything but the number in their own place."""
+    return _has_window(node, dim) or (axis, results) != (Axis(axis.of), size)
 
 
 def _table(node: Node, dim: int, axis: Axis, mask: Mask, size: int) -> Mask:
     """Which of ``size`` places along an axis each result along a dimension reads; of the results in the mask alone."""
     table = np.zeros((size, mask.shape[dim - 1]), np.bool_)
+    if size == 1 and not _has_window(node, dim):
+        return ~table  # one number for all places, as broadcasting has it
     for i in np.flatnonzero(np.any(mask, axis=tuple(other for other in range(mask.ndim) if other != dim - 1))):
         table[[place for place in _taps(node, dim, axis, int(i)) if 0 <= place < size], i] = True
     return table
