@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -107,17 +108,12 @@ def assert_runs_as_module(
     scene: Scene, net: nn.Module, images: Tensor, labels: list[int], training: bool, seed: int
 ) -> None:
     """The scene's output and the gradients of all weights are those of the module itself."""
-    mode = net.training
-    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    net.train(training)
+    net = copy.deepcopy(net).train(training)
     torch.manual_seed(seed)
     result = net(images)
     output = result if isinstance(result, Tensor) else result.logits
     loss = nn.functional.cross_entropy(output, torch.tensor(labels))
     gradients = torch.autograd.grad(loss, [p for p in net.parameters() if p.requires_grad], allow_unused=True)
-    net.train(mode)
-    for name, buffer in net.named_buffers():
-        buffer.copy_(buffers[name])
     scale = float(output.detach().abs().max())
     np.testing.assert_allclose(scene.output, output.detach().numpy(), rtol=0, atol=1e-5 * scale)
     names = [name for name, p in net.named_parameters() if p.requires_grad]

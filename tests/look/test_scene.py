@@ -236,6 +236,8 @@ def test_weights_changed_after_the_picture_was_opened_are_noticed() -> None:
         net[0].weight.add_(1)
     with pytest.raises(UsageError, match=r"0.weight was changed after the picture was opened"):
         scene.at("0", channel=1).terms()
+    with pytest.raises(UsageError, match=r"0.weight was changed after the picture was opened"):
+        scene.gradient("0", channel=1)
 
 
 def test_several_outputs_have_no_loss() -> None:

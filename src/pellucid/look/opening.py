@@ -64,5 +64,7 @@ def _of_gradient(number: Number) -> tuple[Part, ...]:
         if any(recording.gradient(Tied(node.name, k)).any() for k in recording.results(node)):  # else it adds nothing
             call = recording.call(node, gradients=True)
             terms = node.op.terms_of_gradient(slot, number.index, call)
-            parts.append(Part(terms or local_terms(recording, node, slot, number.index), node, call))
+            if terms is None:
+                terms = local_terms(recording, node, slot, number.index)
+            parts.append(Part(terms, node, call))
     return tuple(parts)

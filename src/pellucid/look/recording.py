@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,12 +82,7 @@ class Recording:
         Raises:
             UsageError: where a weight was changed after the run: its numbers are no longer those of the run.
         """
-        version = self._versions.get(tied.name)
-        if version is not None and self.graph.tensors[tied.name]._version != version:
-            raise UsageError(
-                f"{tied.name} was changed after the picture was opened, so the numbers no longer belong together",
-                fits="open the picture again",
-            )
+        self._check_unchanged([tied.name])
         if tied not in self._arrays:
             self._arrays[tied] = _array(self.tensor(tied))
         return self._arrays[tied]
@@ -142,6 +137,15 @@ class Recording:
                     self._users.setdefault(self.tied(ref.name), []).append((node, slot))
         return self._users.get(tied, [])
 
+    def _check_unchanged(self, names: Iterable[str]) -> None:
+        for name in names:
+            version = self._versions.get(name)
+            if version is not None and self.graph.tensors[name]._version != version:
+                raise UsageError(
+                    f"{name} was changed after the picture was opened, so the numbers no longer belong together",
+                    fits="open the picture again",
+                )
+
     def _raw(self, name: str, which: int) -> Any:
         value = self.values[name]
         return value[which] if isinstance(value, tuple | list) else value
@@ -162,6 +166,7 @@ class Recording:
         loss = self.output
         if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
             raise UsageError("a gradient is that of a loss, and none was given", fits='open(..., label="cat")')
+        self._check_unchanged(self._versions)
         places = {
             Tied(name, k): tensor
             for name, value in [*self.leaves.items(), *self.values.items()]
