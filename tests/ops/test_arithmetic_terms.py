@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pellucid.ops import TensorShape, op_for
+from pellucid.ops import Arithmetic, TensorShape, op_for
+from pellucid.ops.elementwise import RULES
+from pellucid.ops.functions import FUNCTIONS as ALONE
 from pellucid.ops.terms import Call
 from tests.ops.opened import assert_opens, numbers, opened
 
@@ -221,6 +223,20 @@ def test_concatenation(dim: int) -> None:
 
 def test_concatenation_with_an_empty_tensor() -> None:
     assert_opens(aten.cat.default, [numbers(2, 2), torch.zeros(0, dtype=torch.float64), numbers(1, 2, seed=1)], 0)
+
+
+def test_every_operator_that_is_described_has_a_rule() -> None:
+    """Of the names in ``Arithmetic.targets`` not all are operators; of those that are, every one opens."""
+    found = [target for target in Arithmetic.targets if _returns_a_tensor(target)]
+    assert len(found) > 90
+    calls = {target.split(".")[1] for target in found}
+    assert not calls - RULES.keys() - ALONE.keys()
+
+
+def _returns_a_tensor(target: str) -> bool:
+    _, call, overload = target.split(".")
+    operator = getattr(getattr(aten, call), overload, None)
+    return operator is not None and [str(r.type) for r in operator._schema.returns] == ["Tensor"]
 
 
 def test_an_operand_is_named_with_its_place() -> None:

@@ -88,7 +88,7 @@ class Reduction(Op):
         if self.word in ("mean", "sum"):
             return self._linear(call, "self", places, len(places))
         if call.which and self.word in ("var_mean", "std_mean"):
-            return self._linear(call, "self", places, len(places), "mean")
+            return self._linear(call, "self", places, len(places), of="mean")
         if call.which or self.word == "argmax":
             return self._index(at, call, places, x)
         if self.word in ("any", "all"):
@@ -110,6 +110,9 @@ class Reduction(Op):
         gone = self.dims or ()
         there = tuple(0 if dim in gone else i for dim, i in enumerate(at) if self.keep or dim not in gone)
         place = np.array([one_place(call.result.shape, there)], np.int64)
+        if self.word in ("mean", "sum"):
+            n = call.array("self").size // max(1, call.result.size)
+            return self._linear(call, "gradient", place, n, gradient=True)
         places = self._behind(there, call)
         values = call.array("self").reshape(-1)[places].astype(np.float64)
         own = int(np.flatnonzero(places == one_place(call.array("self").shape, at))[0])
@@ -123,10 +126,6 @@ class Reduction(Op):
     def _slopes(self, out: Index, call: Call, x: Floats, own: int, y: float) -> dict[str, tuple[float, str]]:
         """d(result)/d(own number) and how it is written, for each result, by the slot of its gradient."""
         n = len(x)
-        if self.word == "sum":
-            return {"gradient": (1.0, "")}
-        if self.word == "mean":
-            return {"gradient": (1 / n, f"1/{n}")}
         if self.word in ("amax", "amin", "max", "min"):
             won = self._won(out, call, call.array("self").reshape(-1)[self._behind(out, call)])
             return {"gradient": (won[own] / won.sum(), "1 where it won")}
@@ -160,10 +159,13 @@ class Reduction(Op):
                 ranges.append(next(kept))
         return flat(shape, *ranges)
 
-    def _linear(self, call: Call, slot: str, places: Places, n: int, word: str = "") -> Terms:
-        if (word or self.word) == "sum":
-            return Terms((scaled("product", call, slot, places, 1.0),), "sum of the inputs")
-        return Terms((scaled("product", call, slot, places, 1 / n, f"1/{n}"),), f"mean of {n}")
+    def _linear(self, call: Call, slot: str, places: Places, n: int, of: str = "", *, gradient: bool = False) -> Terms:
+        """Numbers as they stand, or 1/n of each."""
+        if (of or self.word) == "sum":
+            text = "the output's gradient" if gradient else "sum of the inputs"
+            return Terms((scaled("product", call, slot, places, 1.0),), text)
+        text = f"the output's gradient / {n}" if gradient else f"mean of {n}"
+        return Terms((scaled("product", call, slot, places, 1 / n, f"1/{n}"),), text)
 
     def _won(self, at: Index, call: Call, x: Any) -> Mask:
         """Which numbers won: by the index that the call gives, else all that are equal to the result."""
