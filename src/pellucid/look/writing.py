@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,9 @@ def short(value: float) -> str:
 
 
 def written_term(term: Term) -> str:
-    """``0.5·(-0.25)``; a function or a constant as ``relu(x) = 0.5``."""
+    """``0.5·(-0.25)``; a function as ``relu(-1.5)``; a constant as it is."""
+    if term.source is not None and term.factor is None and "(x" in term.note:
+        return re.sub(r"\bx\b", short(_source_value(term)), term.note)
     if term.source is not None and term.factor is not None and (term.weight is not None or term.factor != 1):
         return f"{_bracketed(_source_value(term))}·{_bracketed(term.factor)}"
     if term.role == "padding" and term.factor is not None:

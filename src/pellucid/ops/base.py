@@ -112,6 +112,9 @@ class Opaque(Op):
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         return joined(reaches).lost()
 
+    def terms(self, at: Index, call: Call) -> Terms:
+        return Terms(missing=f"nobody has described {self.target}")
+
 
 def is_shape(value: Any) -> bool:
     """Whether an argument stands for a tensor."""
