@@ -141,7 +141,9 @@ def _change(curve: Curve, probes: Sequence[Probe]) -> str:
     parts += [_strip(sample, i, curve, probes) for i, sample in enumerate(probes[0].samples)]
     for one, own in found:
         whose = f" of {one.name}" if len(found) > 1 else ""
-        charts = [_by_layer(f"Change of features{whose}", "relative to their length", one, own, own.features)]
+        charts = []
+        if one.layers:
+            charts.append(_by_layer(f"Change of features{whose}", "relative to their length", one, own, own.features))
         if own.moves:
             charts.append(_by_layer(f"Error of following{whose}", "0: exactly", one, own, own.equivariance, steps=True))
         parts.append(f'<div class="pair">{"".join(charts)}</div>')

@@ -117,7 +117,8 @@ class _Network:
     classes: int
 
     def __call__(self, pictures: Tensor) -> tuple[NDArray[np.float64], list[Tensor]]:
-        out, kept = self.graph.run(self.preprocess.normalise(pictures).to(self._device()), record=self.watched)
+        given = self.preprocess.normalise(pictures).to(self._device())
+        out, kept = self.graph.run(given, record=(*self.watched, self.graph.inputs[0].name))
         outputs = (out[0] if isinstance(out, tuple) else out).float().cpu()
         if outputs.ndim != 2 or outputs.shape[1] != self.classes:
             shape = " x ".join(map(str, outputs.shape))
