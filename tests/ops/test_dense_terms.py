@@ -207,6 +207,27 @@ def test_attention_with_dropout_says_that_nobody_knows() -> None:
     assert "at random" in terms.missing
 
 
+@pytest.mark.parametrize("mask", [None, numbers(1, 1, 3, 5, seed=6), mask_of(3, 5)], ids=["plain", "bias", "added"])
+def test_attention_with_dropout_opens_where_the_weights_that_were_left_are_known(mask: Tensor | None) -> None:
+    """This operator gives them as its second result; it adds even a mask of truth values."""
+    q, k, v = numbers(2, 2, 3, 4), numbers(2, 2, 5, 4, seed=1), numbers(2, 2, 5, 4, seed=2)
+    torch.manual_seed(3)
+    target = aten._scaled_dot_product_attention_math.default
+    op, call, _ = opened(target, q, k, v, mask, 0.4)
+    torch.manual_seed(3)
+    result, weights = target(q, k, v, mask, 0.4)
+    assert 0.2 < float((weights == 0).double().mean()) < 0.6
+    leaves = {"query": q, "key": k, "value": v}
+    if mask is not None and mask.is_floating_point():
+        leaves["attn_mask"] = mask
+    wanted = torch.autograd.grad(result, list(leaves.values()), torch.from_numpy(call.gradients[0]))
+    call = replace(call, gradients=(call.gradients[0], np.zeros_like(call.gradients[1])))
+    totals = [op.terms(at, call).total for at in np.ndindex(call.result.shape)]
+    np.testing.assert_allclose(totals, call.result.reshape(-1), rtol=0, atol=1e-12)
+    for slot, gradient in zip(leaves, wanted, strict=True):
+        np.testing.assert_allclose(gradient_of(op, call, slot), gradient.numpy(), rtol=0, atol=1e-12)
+
+
 def test_what_comes_back_through_other_results_is_left_to_pytorch() -> None:
     op, call, _ = opened(aten._scaled_dot_product_attention_math.default, *(numbers(1, 1, 3, 4) for _ in "qkv"))
     assert op.terms_of_gradient("query", (0, 0, 1, 2), call) is None

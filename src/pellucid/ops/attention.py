@@ -7,6 +7,8 @@ s[l, u] is a[l, t] ((1 if t = u) - a[l, u]), a gradient g of the result comes ba
     dL/dv[t, d] = sum over l of g[l, d] a[l, t]
     dL/ds[l, t] = sum over d of g[l, d] a[l, t] (v[t, d] - o[l, d])
     dL/dq[l, e] = scale sum over t of dL/ds[l, t] k[t, e],  dL/dk[t, e] = scale sum over l of dL/ds[l, t] q[l, e]
+
+With dropout, values are weighted by what dropout made of a, here b, so that a v becomes b v, and a o stays.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pellucid.ops.terms import Array, Call, Floats, Group, Index, Places, Terms,
 Leads = tuple[Places, ...]  # for each dimension in front (pictures, heads) the index of each head that is looked at
 
 NO_SUM = "this result is what the softmax gave (its weights, or the logarithm of their sum), no sum of products"
-NO_DROPOUT_MASK = "attention drops weights at random (dropout_p) and keeps no record of which, so nobody can say"
+NO_DROPOUT_MASK = "attention dropped weights at random (dropout_p) and kept no record of which, so nobody can say"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Heads:
     """A call of attention.
 
     lead: the dimensions in front of the result's last two, such as pictures and heads. mask: the slot of what is added
-    to the scores, or of what says which scores count, empty where there is none.
+    to the scores, or of what says which scores count (``hides``), empty where there is none. dropped: whether weights
+    were dropped at random; recorded: whether the call gives what was left of them as its second result.
     """
 
     call: Call
@@ -38,15 +41,28 @@ class Heads:
     scale: float
     causal: bool
     mask: str
+    hides: bool
+    dropped: bool
+    recorded: bool
 
     @classmethod
-    def of(cls, call: Call) -> Heads:
-        """From a call's arguments."""
+    def of(cls, call: Call, *, adds_mask: bool) -> Heads:
+        """From a call's arguments. adds_mask: whether even a mask of truth values is added, as numbers."""
         scale = call.arguments.get("scale")
         width = call.array("query").shape[-1]
         mask = next((name for name in ("attn_mask", "attn_bias") if call.optional(name) is not None), "")
-        causal = bool(call.arguments.get("is_causal", False))
-        return cls(call, call.results[0].shape[:-2], 1 / sqrt(width) if scale is None else float(scale), causal, mask)
+        out = call.results[0].shape
+        weights = (*out[:-1], call.array("key").shape[-2])
+        return cls(
+            call,
+            lead=out[:-2],
+            scale=1 / sqrt(width) if scale is None else float(scale),
+            causal=bool(call.arguments.get("is_causal", False)),
+            mask=mask,
+            hides=bool(mask) and not adds_mask and call.array(mask).dtype == np.bool_,
+            dropped=bool(call.arguments.get("dropout_p", 0.0)),
+            recorded=len(call.results) > 1 and call.results[1].shape == weights,
+        )
 
     def one(self, lead: Index) -> Leads:
         """The one head at an index."""
@@ -88,7 +104,7 @@ class Heads:
         if self.mask:
             mask = self.mask_of(leads)
             mask = mask if mask.shape[1] == 1 else mask[:, rows]
-            scores = np.where(mask, scores, -np.inf) if mask.dtype == np.bool_ else scores + mask
+            scores = np.where(mask, scores, -np.inf) if self.hides else scores + mask
         if self.causal:
             keys = np.arange(scores.shape[2])
             scores = np.where(keys <= np.arange(length)[rows, None], scores, -np.inf)
@@ -102,6 +118,13 @@ class Heads:
     def weights(self, leads: Leads, query: int | None = None) -> Floats:
         """(B, L, S): the softmax of the scores; zeros where a query may see no key."""
         return softmax(self.scores(leads, query))
+
+    def kept(self, leads: Leads, query: int | None = None) -> Floats:
+        """(B, L, S): the weights after dropout."""
+        if not self.dropped:
+            return self.weights(leads, query)
+        recorded = np.asarray(self.call.results[1][leads] if leads else self.call.results[1][None], np.float64)
+        return recorded if query is None else recorded[:, query : query + 1]
 
     def out(self, leads: Leads, *rest: Any) -> Places:
         """Flat places in the result of B heads, all combinations with indices of its last two dimensions."""
@@ -119,15 +142,17 @@ def softmax(scores: Floats) -> Floats:
     return found
 
 
-def attention_terms(at: Index, call: Call) -> Terms:
+def attention_terms(heads: Heads, at: Index) -> Terms:
     """o[l, d] = sum over s of a[l, s] v[s, d]."""
-    heads, (query, column) = Heads.of(call), at[-2:]
-    leads = heads.one(at[:-2])
-    weights = heads.weights(leads, query)[0, 0]
+    call, leads, (query, column) = heads.call, heads.one(at[:-2]), at[-2:]
+    if heads.dropped and not heads.recorded:
+        return Terms(missing=NO_DROPOUT_MASK)
+    weights = heads.kept(leads, query)[0, 0]
     values = call.array("value").shape
     lead = [int(index[0]) for index in heads.place("value", leads)]
     places = flat(values, *lead, np.arange(values[-2]), column)
-    table = scaled("product", call, "value", places, weights, "attention weight")
+    note = "attention weight after dropout" if heads.dropped else "attention weight"
+    table = scaled("product", call, "value", places, weights, note)
     largest = int(weights.argmax()) if len(weights) else 0
     facts: dict[str, float | str] = {
         "largest weight": float(weights[largest]),
@@ -137,10 +162,9 @@ def attention_terms(at: Index, call: Call) -> Terms:
     return Terms((table,), "sum over the keys of attention weight x value", facts)
 
 
-def weight_terms(at: Index, call: Call) -> Terms:
+def weight_terms(heads: Heads, at: Index) -> Terms:
     """The score s[l, t] = sum over e of q[l, e] k[t, e] scale + mask[l, t]; its share of the softmax in the facts."""
-    heads, (query, key) = Heads.of(call), at[-2:]
-    leads = heads.one(at[:-2])
+    call, leads, (query, key) = heads.call, heads.one(at[:-2]), at[-2:]
     slots = {slot: [int(index[0]) for index in heads.place(slot, leads)] for slot in ("query", "key")}
     width = np.arange(call.array("query").shape[-1])
     table = weighted(
@@ -178,18 +202,19 @@ def _mask_group(heads: Heads, leads: Leads, query: int, key: int) -> list[Group]
     mask = np.atleast_2d(heads.call.array(heads.mask))
     lead = [int(index[0]) for index in heads.place(heads.mask, leads)]
     place = flat(mask.shape, *lead, min(query, mask.shape[-2] - 1), min(key, mask.shape[-1] - 1))
-    if mask.dtype == np.bool_:
+    if heads.hides:
         hidden = not bool(mask.reshape(-1)[place[0]])
         return [Group("mask", np.array([-np.inf]), heads.mask, place, note="hidden by the mask")] if hidden else []
     return [scaled("mask", heads.call, heads.mask, place, 1.0)]
 
 
-def attention_gradient(of: str, at: Index, call: Call) -> Terms | None:
+def attention_gradient(heads: Heads, of: str, at: Index) -> Terms | None:
     """What comes back to a query, a key, a value or a number of the mask, over all heads that read it. None where
     something comes back through the call's other results."""
-    if any(gradient.any() for gradient in call.gradients[1:]):
+    if any(gradient.any() for gradient in heads.call.gradients[1:]):
         return None
-    heads = Heads.of(call)
+    if heads.dropped and not heads.recorded:
+        return Terms(missing=NO_DROPOUT_MASK)
     if of == "value":
         return _gradient_of_value(heads, at)
     if of == "query":
@@ -199,7 +224,7 @@ def attention_gradient(of: str, at: Index, call: Call) -> Terms | None:
 
 def _gradient_of_value(heads: Heads, at: Index) -> Terms:
     leads, (key, column) = heads.readers("value", at[:-2]), at[-2:]
-    weights = heads.weights(leads)[:, :, key]
+    weights = heads.kept(leads)[:, :, key]
     places = heads.out(leads, np.arange(weights.shape[1]), column)
     table = scaled("product", heads.call, "gradient", places, weights.reshape(-1), "attention weight")
     return Terms((table,), "sum over the queries of the output's gradient x attention weight")
@@ -207,33 +232,33 @@ def _gradient_of_value(heads: Heads, at: Index) -> Terms:
 
 def _gradient_of_query(heads: Heads, at: Index) -> Terms:
     leads, (query, entry) = heads.readers("query", at[:-2]), at[-2:]
-    weights, values = heads.weights(leads, query)[:, 0], heads.rows("value", leads)
-    pulls = weights * heads.rows("key", leads)[:, :, entry] * heads.scale
-    means = np.einsum("bs,bsd->bd", weights, values)
+    weights, kept, values = heads.weights(leads, query), heads.kept(leads, query), heads.rows("value", leads)
+    keys = heads.rows("key", leads)[:, None, :, entry] * heads.scale
     places = heads.out(leads, query, np.arange(values.shape[2]))
-    direct = np.einsum("bs,bsd->bd", pulls, values)
-    return _through_softmax(heads, places, direct, pulls.sum(1, keepdims=True) * means, "scale a k")
+    shared = (weights * keys).sum(2, keepdims=True) * (kept @ values)
+    return _through_softmax(heads, places, (kept * keys) @ values, shared, "scale a k")
 
 
 def _gradient_of_key(heads: Heads, at: Index) -> Terms:
     leads, (key, entry) = heads.readers("key", at[:-2]), at[-2:]
-    values, queries, weights = heads.rows("value", leads), heads.rows("query", leads), heads.weights(leads)
-    pulls = (weights[:, :, key] * queries[:, :, entry] * heads.scale)[:, :, None]
+    weights, kept, values = heads.weights(leads), heads.kept(leads), heads.rows("value", leads)
+    queries = heads.rows("query", leads)[:, :, entry] * heads.scale
     places = heads.out(leads, np.arange(queries.shape[1]), np.arange(values.shape[2]))
-    return _through_softmax(heads, places, pulls * values[:, None, key], pulls * (weights @ values), "scale a q")
+    direct = (kept[:, :, key] * queries)[:, :, None] * values[:, None, key]
+    shared = (weights[:, :, key] * queries)[:, :, None] * (kept @ values)
+    return _through_softmax(heads, places, direct, shared, "scale a q")
 
 
 def _gradient_of_mask(heads: Heads, at: Index) -> Terms:
     """A number of the mask is added to the scores of every query and key that its dimensions of one entry stand for."""
     shape, at = np.atleast_2d(heads.call.array(heads.mask)).shape, (0, *at) if len(at) == 1 else at
     leads = heads.readers(heads.mask, at[:-2])
-    values, weights = heads.rows("value", leads), heads.weights(leads)
+    weights, kept, values = heads.weights(leads), heads.kept(leads), heads.rows("value", leads)
     rows, keys = _read(shape[-2], at[-2], weights.shape[1]), _read(shape[-1], at[-1], weights.shape[2])
-    seen = weights[:, rows]
-    pulls = seen[:, :, keys]
     places = heads.out(leads, rows, np.arange(values.shape[2]))
-    shared = pulls.sum(2, keepdims=True) * (seen @ values)
-    return _through_softmax(heads, places, pulls @ values[:, keys], shared, "a")
+    direct = kept[:, rows][:, :, keys] @ values[:, keys]
+    shared = weights[:, rows][:, :, keys].sum(2, keepdims=True) * (kept[:, rows] @ values)
+    return _through_softmax(heads, places, direct, shared, "a")
 
 
 def _through_softmax(heads: Heads, places: Places, direct: Floats, shared: Floats, pull: str) -> Terms:

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from pellucid.ops.attention import NO_DROPOUT_MASK, NO_SUM, attention_gradient, attention_terms, weight_terms
+from pellucid.ops.attention import NO_SUM, Heads, attention_gradient, attention_terms, weight_terms
 from pellucid.ops.base import Arguments, Op, Shape, first_shape, product, tensor_shapes
 from pellucid.ops.contraction import Contraction, einsum_letters, matrix_letters
 from pellucid.ops.field import Reach, joined
@@ -268,10 +268,11 @@ class Attention(Op):
     )
     kind: ClassVar[str] = "attention"
     causal: bool = False
+    adds_mask: bool = False  # whether even a mask of truth values is added, as numbers
 
     @classmethod
     def read(cls, call: str, arguments: Arguments) -> Self:
-        return cls(bool(arguments.get("is_causal", False)))
+        return cls(bool(arguments.get("is_causal", False)), call == "_scaled_dot_product_attention_math")
 
     def describe(self) -> str:
         return "Attention, scaled dot-product" + (", causal" if self.causal else "")
@@ -290,19 +291,16 @@ class Attention(Op):
 
     def terms(self, at: Index, call: Call) -> Terms:
         """The values of all keys times the weights that the query gives them."""
-        if float(call.arguments.get("dropout_p", 0.0)):
-            return Terms(missing=NO_DROPOUT_MASK)
-        if call.which:
-            return Terms(missing=NO_SUM)
-        return attention_terms(at, call)
+        return Terms(missing=NO_SUM) if call.which else attention_terms(self._heads(call), at)
 
     def terms_of_gradient(self, of: str, at: Index, call: Call) -> Terms | None:
         """What comes back through the weights and their softmax."""
-        if float(call.arguments.get("dropout_p", 0.0)):
-            return Terms(missing=NO_DROPOUT_MASK)
-        return attention_gradient(of, at, call)
+        return attention_gradient(self._heads(call), of, at)
 
     def weight_terms(self, at: Index, call: Call) -> Terms:
         """What is behind one attention weight, at (..., query, key): its score as query x key terms, and the softmax in
         the facts (``attention weight``, ``largest score``, ``sum of exp(score - largest)``)."""
-        return weight_terms(at, call)
+        return weight_terms(self._heads(call), at)
+
+    def _heads(self, call: Call) -> Heads:
+        return Heads.of(call, adds_mask=self.adds_mask)

@@ -109,10 +109,10 @@ def gradient_of_input(call: Call, at: Index, places: Places, statistics: Statist
 
 def normalised_lines(lines: Array, members: Sequence[int] | Places, eps: float, *, centred: bool = True) -> Floats:
     """(rows, m), each row a group: its members at some places, normalised by the row's own statistics, flat."""
-    values = lines.astype(np.float64)
-    means = values.mean(1, keepdims=True) if centred else 0.0
-    deviations = np.sqrt(np.square(values - means).mean(1, keepdims=True) + eps)
-    found: Floats = ((values[:, members] - means) / deviations).reshape(-1)
+    means = lines.mean(1, dtype=np.float64, keepdims=True) if centred else np.zeros((len(lines), 1))
+    values = lines - means
+    deviations = np.sqrt(np.einsum("rm,rm->r", values, values) / values.shape[1] + eps)
+    found: Floats = (values[:, members] / deviations[:, None]).reshape(-1)
     return found
 
 
