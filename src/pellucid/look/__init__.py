@@ -7,19 +7,37 @@ from __future__ import annotations
 from pellucid._lazy import attach
 
 _homes: dict[str, str] = {
+    "ActivationStatistics": ".activity",
+    "Atlas": ".atlas_read",
+    "EffectiveField": ".field",
+    "FeatureMaps": ".maps",
+    "Kernels": ".maps",
     "Lens": ".lens",
+    "NodeStatistics": ".activity",
     "Number": ".number",
+    "Probe": ".probe_record",
+    "Projection": ".projection",
     "RunState": ".update_source",
     "Scene": ".scene",
     "Step": ".update_sheet",
     "Term": ".number",
+    "TheoreticalField": ".field",
     "Update": ".update",
     "UpdateTerm": ".update_sheet",
+    "atlas": ".atlas_build",
+    "attribution": ".attribution",
     "clip_scale_of": ".update",
+    "deconvnet": ".deconvnet",
+    "effective_field": ".field",
+    "feature_maps": ".maps",
+    "kernels": ".maps",
     "open": ".lens",
     "open_update": ".update",
     "optimizer_of": ".update_source",
+    "probe": ".probing",
     "state_of_run": ".update_source",
+    "statistics": ".activity",
+    "theoretical_field": ".field",
 }
 __getattr__, __dir__ = attach(__name__, _homes)
 __all__ = sorted(_homes)

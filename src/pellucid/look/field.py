@@ -4,7 +4,7 @@ by its gradient (effective; Luo, Li, Urtasun & Zemel, "Understanding the effecti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, prod, sqrt
 from typing import Any
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from pellucid.errors import UsageError
 from pellucid.graph.ir import Graph, Node
+from pellucid.look.projection import recorded
 from pellucid.look.support import seen
-from pellucid.look.walk import Inputs, back, first, gradient, record, tensors_of, up_to
+from pellucid.look.walk import Inputs, back, first, gradient, tensors_of, up_to
 
 Ends = tuple[tuple[int, int], ...]  # the first and the last pixel of each axis
 MOST = 0.9545  # of the energy: what lies within two deviations of a normal distribution, as in the paper
@@ -105,20 +106,23 @@ def theoretical_field(graph: Graph, node: str, index: Sequence[int]) -> Theoreti
     return TheoreticalField(node, place, tuple(ends), _clipped(tuple(ends), picture), mask, field.unbounded)
 
 
-def effective_field(graph: Graph, inputs: Inputs, node: str, index: Sequence[int]) -> EffectiveField:
+def effective_field(
+    graph: Graph, inputs: Inputs, node: str, index: Sequence[int], *, values: Mapping[str, Any] | None = None
+) -> EffectiveField:
     """What a number does see: the gradient of the number at ``index`` of each picture with respect to that picture.
 
     Args:
         inputs: pictures (N, C, H, W); the more, the less the field depends on what is in them. The paper takes random
             ones.
         node, index: as for ``theoretical_field``.
+        values: the record of a run of these pictures, where there is one.
 
     Raises:
         UsageError: for a place that there is not.
     """
     theoretical = theoretical_field(graph, node, index)
     _check_pictures(graph, inputs)
-    values = record(graph, inputs, node)
+    values = recorded(graph, inputs, node, values)
     value = first(values[node])
     if couples(graph, node):
         gradients, elsewhere = _coupled(graph, values, inputs, node, value, theoretical.index)
@@ -143,7 +147,7 @@ def effective_field(graph: Graph, inputs: Inputs, node: str, index: Sequence[int
 
 
 def _coupled(
-    graph: Graph, values: dict[str, Any], inputs: Inputs, node: str, value: Tensor, place: tuple[int, ...]
+    graph: Graph, values: Mapping[str, Any], inputs: Inputs, node: str, value: Tensor, place: tuple[int, ...]
 ) -> tuple[Tensor, float]:
     """Picture by picture: the gradient of its number with respect to itself, and the share of energy of the others."""
     own: list[Tensor] = []
