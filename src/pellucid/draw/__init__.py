@@ -1,7 +1,9 @@
 """Pictures from records: SVG, HTML, figures. Nothing here computes, knows torch, or imports another room."""
 
+from pellucid.draw.atlas_page import write_atlas_page
 from pellucid.draw.check_page import check_page
 from pellucid.draw.compare_page import compare_page
+from pellucid.draw.look_page import look_page
 from pellucid.draw.network_svg import network_svg
 from pellucid.draw.number_html import number_html
 from pellucid.draw.report import report as report_page
@@ -11,11 +13,13 @@ from pellucid.draw.table import table_html, table_rich, table_text
 __all__ = [
     "check_page",
     "compare_page",
+    "look_page",
     "network_svg",
     "number_html",
     "report_page",
     "table_html",
     "table_rich",
     "table_text",
+    "write_atlas_page",
     "write_report",
 ]
