@@ -52,6 +52,7 @@ _KEYS = {  # key -> (code, number of the key, text that it types)
     "ArrowUp": ("ArrowUp", 38, ""),
     "ArrowRight": ("ArrowRight", 39, ""),
     "ArrowDown": ("ArrowDown", 40, ""),
+    "PageDown": ("PageDown", 34, ""),
 }
 
 
@@ -116,9 +117,16 @@ class Browser:
 
     @contextmanager
     def open(
-        self, file: Path, *, width: int = 1280, height: int = 900, dark: bool = False, media: str = "screen"
+        self,
+        file: Path | str,
+        *,
+        width: int = 1280,
+        height: int = 900,
+        dark: bool = False,
+        media: str = "screen",
+        language: str = "en-US",
     ) -> Iterator[Page]:
-        """A page in a window of a given size (CSS pixels), in light or dark colours."""
+        """A page (a file, or an address) in a window of a given size (CSS pixels), in light or dark colours."""
         context = self.call("Target.createBrowserContext")["browserContextId"]
         target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -130,11 +138,16 @@ class Browser:
             page.resize(width, height)
             scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
             page.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
-            page.go(file.resolve().as_uri())
+            page.call("Emulation.setUserAgentOverride", userAgent=self._agent(), acceptLanguage=language)
+            page.go(file.resolve().as_uri() if isinstance(file, Path) else file)
             yield page
         finally:
             self._listeners.pop(session, None)
             self.call("Target.disposeBrowserContext", browserContextId=context)
+
+    def _agent(self) -> str:
+        agent: str = self.call("Browser.getVersion")["userAgent"]
+        return agent
 
     def close(self) -> None:
         """End the process and forget its profile."""
@@ -242,10 +255,10 @@ class Page:
         )
         return x, y
 
-    def press(self, key: str, *, shift: bool = False) -> None:
+    def press(self, key: str, *, shift: bool = False, alt: bool = False) -> None:
         """Press and let go of one key: a letter, or a name such as Tab, Enter or ArrowLeft."""
         code, number, typed = _KEYS.get(key, (f"Key{key.upper()}", ord(key[0].upper()), key))
-        about = {"key": key, "code": code, "windowsVirtualKeyCode": number, "modifiers": 8 if shift else 0}
+        about = {"key": key, "code": code, "windowsVirtualKeyCode": number, "modifiers": 8 * shift + alt}
         self.call("Input.dispatchKeyEvent", type="keyDown" if typed else "rawKeyDown", **about, text=typed)
         self.call("Input.dispatchKeyEvent", type="keyUp", **about)
 
@@ -265,11 +278,12 @@ class Page:
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)["data"]
         file.write_bytes(base64.b64decode(data))
 
-    def assert_quiet(self) -> None:
-        """The console is empty, and nothing but the file itself and its ``data:`` pictures was asked for."""
+    def assert_quiet(self, server: str = "") -> None:
+        """The console is empty, and nothing but the file (or its server) and ``data:`` pictures was asked for."""
         self.value("new Promise(done=>setTimeout(done,50))")  # what is on its way arrives
-        outside = [address for address in self.requests if not address.startswith(("file:", "data:", "blob:"))]
-        files = {address for address in self.requests if address.startswith("file:")}
+        own = (server or "file:", "data:", "blob:")
+        outside = [address for address in self.requests if not address.startswith(own)]
+        files = {address.partition("#")[0] for address in self.requests if address.startswith("file:")}
         assert not self.complaints, f"the console says: {self.complaints}"
         assert not outside, f"asked the network for {outside}"
-        assert len(files) == 1, f"asked for more files than the page: {files}"
+        assert len(files) == (0 if server else 1), f"asked for more files than the page: {files}"

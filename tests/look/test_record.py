@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pellucid import look
+from pellucid.errors import UsageError
 from pellucid.look.record import record_of
 
 
@@ -77,3 +78,14 @@ def test_what_is_no_number_goes_as_text() -> None:
     assert record["value"] == "inf"
     assert record_of(scene.at(scene.nodes[0], (0, 0, 0, 0)))["value"] == "nan"
     json.dumps(record, allow_nan=False)
+
+
+def test_a_second_result_opens_by_its_address() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 5, 5)
+    scene = look.open(nn.BatchNorm2d(3), images, training=True)
+    node = scene.nodes[0]
+    assert scene.open(f"{node}:1[2]").value == pytest.approx(float(images[:, 2].mean()), abs=1e-6)
+    assert scene.open(f"{node}:0[1,2,3,4]").value == scene.at(node, (1, 2, 3, 4)).value
+    with pytest.raises(UsageError, match="has no result 9"):
+        scene.open(f"{node}:9[2]")

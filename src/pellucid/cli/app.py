@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pellucid import __version__
-from pellucid.cli import atlas, check, doctor, evaluate, fetch, predict, probe, runs, summary, train
+from pellucid.cli import atlas, check, doctor, evaluate, fetch, look, predict, probe, runs, summary, train
 
 app = typer.Typer(
     name="pellucid",
@@ -40,6 +40,7 @@ for command in (
     evaluate.evaluate,
     probe.probe,
     predict.predict,
+    look.look,
     atlas.atlas,
     summary.summary,
     check.check,

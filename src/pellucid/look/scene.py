@@ -165,12 +165,22 @@ class Scene:
         if match is None:
             raise UsageError(f"'{address}' is no address of a number", fits="features.3[0,7,10,12]")
         sign, path, which, index = match.groups()
-        places = tuple(int(i) for i in index.split(",") if i.strip())
-        number = self.at(path, places)
-        if which is not None:
-            shape = tuple(self.recording.tensor(Tied(number.name, int(which))).shape)
-            number = Number(self, number.name, _checked(path, shape, places), int(which))
+        tied = self.tied(path, None if which is None else int(which))
+        shape = tuple(self.recording.tensor(tied).shape)
+        places = _checked(path, shape, tuple(int(i) for i in index.split(",") if i.strip()))
+        number = Number(self, tied.name, places, tied.which)
         return number.gradient() if sign else number
+
+    def tied(self, path: str, which: int | None = None) -> Tied:
+        """The tensor behind a path, or the ``which``-th result of its node: of a batch normalisation in training the
+        second is the batch's mean."""
+        tied = self._tied(path)
+        if which is None:
+            return tied
+        count = len(self.recording.results(self.recording.nodes[tied.name])) if tied.name in self.recording.nodes else 1
+        if which >= count:
+            raise UsageError(f"{path} has no result {which}", fits=f"0 to {count - 1}")
+        return Tied(tied.name, which)
 
     def deconvnet(self, path: str, *, channel: int | None = None, **chosen: Any) -> Projection:
         """Zeiler & Fergus (2013): one activation, or one map (``keep="map"``), sent down to the pixels."""

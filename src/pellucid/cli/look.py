@@ -1,0 +1,61 @@
+"""``pellucid look``: a network and a picture in which every number opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pellucid.errors import UsageError
+
+if TYPE_CHECKING:
+    from pellucid.look.answers import Answers
+
+EXAMPLES = "Example: pellucid look runs/2026-11-24-1015-lenet cat.jpg"
+
+
+def look(
+    run: Annotated[Path, typer.Argument(help="A run folder, its best/ folder, or a saved model.")],
+    picture: Annotated[Path | None, typer.Argument(help="A picture; others are dropped on the page.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The right class, by name or number; else the predicted one.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to serve at; 0 for any that is free.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    training: Annotated[bool, typer.Option("--training", help="Look at the network as it is in training.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write one offline page for the picture, and serve nothing.")
+    ] = None,
+) -> None:
+    """Open a page in which a network's every number can be stepped into, down to the pixels."""
+    if html is not None and picture is None:
+        raise UsageError("an offline page is that of a picture", fits=f"pellucid look {run} PICTURE --html {html}")
+    from pellucid.look import Lens
+    from pellucid.look.answers import Answers
+
+    answers = Answers(Lens(run, training=training), None if label is None else _class(label))
+    name = answers.add(picture) if picture is not None else ""
+    if html is not None:
+        from pellucid.look.offline import write_page
+
+        print(write_page(html, answers, name, f"pellucid look {run} {picture}").text())
+    else:
+        _serve(answers, name, port, browser)
+
+
+def _class(label: str) -> str | int:
+    return int(label) if label.isascii() and label.isdigit() else label
+
+
+def _serve(answers: Answers, picture: str, port: int, browser: bool) -> None:
+    from pellucid.look.server import serve
+
+    def ready(address: str) -> None:
+        print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
+        if browser:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    serve(answers, picture, port=port, ready=ready)
