@@ -18,6 +18,13 @@ from tests.ops.opened import CLOSE, assert_opens, numbers, opened
 aten = torch.ops.aten
 
 
+@pytest.mark.parametrize(("rows", "weight"), [((2, 3), (4, 3)), ((3,), (4, 3)), ((2, 2, 3), (3,))], ids=str)
+@pytest.mark.parametrize("biased", [True, False])
+def test_dense_layers_of_several_units_and_of_one(rows: tuple[int, ...], weight: tuple[int, ...], biased: bool) -> None:
+    bias = numbers(1, *weight[:-1], seed=2)[0] if biased else None
+    assert_opens(aten.linear.default, numbers(*rows), numbers(*weight, seed=1), bias)
+
+
 @pytest.mark.parametrize(
     ("target", "left", "right"),
     [
@@ -83,6 +90,7 @@ def test_a_product_names_both_factors() -> None:
         ("ab,bc->ac", [(2, 1), (3, 2)]),
         ("...i->...", [(2, 2, 3)]),
         ("Ab,bA", [(2, 3), (3, 2)]),
+        ("...ij,jk", [(2, 2, 3), (3, 2)]),
     ],
     ids=str,
 )
@@ -175,6 +183,9 @@ def test_an_attention_weight_opens_as_a_score() -> None:
         terms = op.weight_terms(at, call)
         assert abs(terms.total - float(scores[at])) <= CLOSE * terms.magnitude
         assert terms.facts["attention weight"] == pytest.approx(float(weights[at]), rel=1e-12)
+        powers = (scores[at[:-1]] - scores[at[:-1]].max()).exp()
+        assert terms.facts["sum of exp(score - largest)"] == pytest.approx(float(powers.sum()), rel=1e-12)
+        assert terms.facts["largest score"] == pytest.approx(float(scores[at[:-1]].max()), rel=1e-12)
         assert [group.role for group in terms.groups] == ["product", "mask"]
     terms = op.terms((1, 3, 2, 0), call)
     assert terms.facts["largest weight"] == pytest.approx(float(weights[1, 3, 2].max()), rel=1e-12)
@@ -197,6 +208,15 @@ def test_what_is_hidden_has_a_score_of_minus_infinity(settings: dict[str, Any], 
     assert terms.groups[-1].note == note
     assert terms.facts["attention weight"] == 0
     assert [group.role for group in op.weight_terms((0, 0, 1, 0), call).groups] == ["product"]
+
+
+def test_a_query_that_may_see_no_key_gives_no_weights() -> None:
+    hidden = torch.zeros(1, 3, dtype=torch.bool)
+    qkv = (numbers(1, 1, 3, 4) for _ in "qkv")
+    op, call, _ = opened(aten.scaled_dot_product_attention.default, *qkv, attn_mask=hidden)
+    assert isinstance(op, Attention)
+    terms = op.weight_terms((0, 0, 1, 2), call)
+    assert (terms.facts["attention weight"], terms.facts["sum of exp(score - largest)"]) == (0, 0)
 
 
 def test_attention_with_dropout_says_that_nobody_knows() -> None:

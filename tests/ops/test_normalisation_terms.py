@@ -90,7 +90,8 @@ def test_batch_norm_says_what_it_normalised_by() -> None:
     terms = op.terms((1, 2, 0, 1), call)
     assert [group.role for group in terms.groups] == ["scaled input", "mean", "shift"]
     assert [group.source for group in terms.groups] == ["input", "", "bias"]
-    assert terms.groups[0].weight == "weight"
+    assert (terms.groups[0].weight, terms.groups[0].note) == ("weight", "scale / deviation")
+    assert terms.formula == "(x - mean) / deviation x scale + shift"
     channel = x[:, 2].detach()
     assert terms.facts["mean"] == pytest.approx(float(channel.mean()), rel=1e-12)
     assert terms.facts["variance"] == pytest.approx(float(channel.var(correction=0)), rel=1e-12)
@@ -143,6 +144,13 @@ def test_group_norm(groups: int, shape: tuple[int, ...], affine: bool) -> None:
         shape = (3, 6, 2)  # a group of one number has no variance
     units = (numbers(6, seed=1), numbers(6, seed=2)) if affine else (None, None)
     assert_opens(aten.group_norm.default, numbers(*shape), groups, *units, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("target", "settings"), [(aten.group_norm.default, (3,)), (aten.layer_norm.default, ([2],))], ids=str
+)
+def test_eps_is_the_usual_one_where_none_is_given(target: Any, settings: tuple[Any, ...]) -> None:
+    assert_opens(target, 1e-3 * numbers(2, 6, 2), *settings)
 
 
 def test_native_group_norm_passes_on_the_gradients_of_its_statistics() -> None:

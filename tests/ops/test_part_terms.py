@@ -22,6 +22,8 @@ aten = torch.ops.aten
     [
         (aten.slice.Tensor, (2, 1, 5, 2)),
         (aten.slice.Tensor, (1, -2)),
+        (aten.slice.Tensor, (1, None, 2)),
+        (aten.slice.Tensor, ()),
         (aten.slice.Tensor, (2, -100, 3)),
         (aten.narrow.default, (2, 1, 3)),
         (aten.narrow.default, (2, -3, 2)),
