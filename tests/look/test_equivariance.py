@@ -157,6 +157,7 @@ def test_compared_places_see_neither_padding_nor_what_came_in_from_outside(name:
         nn.Sequential(conv(2, 4, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(), conv(4, 4, 3, padding=1)), count=8
     )
     change, border = CHANGES[name], 32
+    inside = slice(border // 2, (border + SIDE) // 2)
     assert isinstance(change, Motion)
     larger = torch.rand(8, 2, SIDE + 2 * border, SIDE + 2 * border) * 255
     larger[:, :, border : border + SIDE, border : border + SIDE] = net.pictures
@@ -164,14 +165,16 @@ def test_compared_places_see_neither_padding_nor_what_came_in_from_outside(name:
     numbers = np.arange(8)
     with torch.no_grad():
         alone = net.net(change.apply(net.pictures, size, numbers))
+        still, still_around = net.net(net.pictures), net.net(larger)[:, :, inside, inside]
         for way, chosen in change.dealt(numbers):
             look_up = change.look_up(size, way, (SIDE, SIDE))
             at = places(net.grid, look_up, (SIDE, SIDE))
             around = net.net(looked_up(larger[chosen], look_up(pixels.astype(np.float64)) + border))
-            within = around[:, :, border // 2 : (border + SIDE) // 2, border // 2 : (border + SIDE) // 2]
             assert len(at.index)
-            found, wanted = alone[chosen].flatten(2)[..., at.index], within.flatten(2)[..., at.index]
-            assert torch.allclose(found, wanted, atol=1e-3, rtol=1e-4)
+            found = alone[chosen].flatten(2)[..., at.index]
+            assert torch.allclose(found, around[:, :, inside, inside].flatten(2)[..., at.index], atol=1e-3, rtol=1e-4)
+            sources = looked_up(still[chosen], at.source)
+            assert torch.allclose(sources, looked_up(still_around[chosen], at.source), atol=1e-3, rtol=1e-4)
 
 
 def test_no_place_is_left_out_that_sees_only_the_picture() -> None:
