@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,9 @@ def look(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to serve at; 0 for any that is free.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     training: Annotated[bool, typer.Option("--training", help="Look at the network as it is in training.")] = False,
+    weights: Annotated[
+        str, typer.Option(help="Of a run: best, or last, which its training would go on with.")
+    ] = "best",
     html: Annotated[
         Path | None, typer.Option(help="Write one offline page for the picture, and serve nothing.")
     ] = None,
@@ -34,12 +38,12 @@ def look(
     from pellucid.look import Lens
     from pellucid.look.answers import Answers
 
-    answers = Answers(Lens(run, training=training), None if label is None else _class(label))
+    answers = Answers(Lens(run, training=training, weights=weights), None if label is None else _class(label))
     name = answers.add(picture) if picture is not None else ""
     if html is not None:
         from pellucid.look.offline import write_page
 
-        print(write_page(html, answers, name, f"pellucid look {run} {picture}").text())
+        print(write_page(html, answers, name, shlex.join(["pellucid", "look", str(run), str(picture)])).text())
     else:
         _serve(answers, name, port, browser)
 

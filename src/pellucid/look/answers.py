@@ -20,7 +20,7 @@ from pellucid.errors import UsageError, unknown
 from pellucid.graph import Account
 from pellucid.look.lens import Lens
 from pellucid.look.number import Number
-from pellucid.look.record import record_of
+from pellucid.look.record import plain, record_of
 from pellucid.look.recording import Recording
 from pellucid.look.scene import Scene
 from pellucid.look.tiles import Tiles, packed, sheet
@@ -101,7 +101,7 @@ class Answers:
                 "predicted": self.given is None and label is None,
                 "top": top,
                 "loss": scene.loss.address if chosen is not None else "",
-                "loss_value": scene.loss.value if chosen is not None else None,
+                "loss_value": plain(scene.loss.value) if chosen is not None else None,
             }
 
     def maps(self, picture: str, label: int | None, path: str, first: int = 0) -> Answer:
@@ -250,14 +250,14 @@ def update_answer(scene: Scene, number: Number) -> Answer:
     update = scene.update(number.name, number.index)
     return {
         "optimizer": update.optimizer,
-        "before": update.before,
-        "gradient": update.gradient,
-        "after": update.after,
-        "stored": update.stored,
+        "before": plain(update.before),
+        "gradient": plain(update.gradient),
+        "after": plain(update.after),
+        "stored": plain(update.stored),
         "note": update.note,
-        "settings": {name: list(v) if isinstance(v, tuple) else v for name, v in update.settings.items()},
+        "settings": {name: list(v) if isinstance(v, tuple) else plain(v) for name, v in update.settings.items()},
         "steps": [{"name": step.name, "formula": step.formula, "sum": step.sum} for step in update.steps],
-        "terms": [asdict(term) for term in update.terms()],
+        "terms": [{name: plain(v) for name, v in asdict(term).items()} for term in update.terms()],
     }
 
 
@@ -295,14 +295,16 @@ def _picture(image: NDArray[Any]) -> Answer:
 
 
 def _top(outputs: NDArray[np.float32], classes: tuple[str, ...], node: str) -> list[Mapping[str, Any]]:
-    powers = np.exp(outputs.astype(np.float64) - outputs.max())
-    shares = powers / powers.sum()
+    """The ten most probable classes, by the softmax of the outputs; what is not finite counts as nothing."""
+    finite = np.where(np.isfinite(outputs), outputs, -np.inf).astype(np.float64)
+    powers = np.exp(finite - max(finite.max(), np.finfo(np.float64).min))
+    shares = powers / max(powers.sum(), np.finfo(np.float64).tiny)
     return [
         {
             "index": int(i),
             "name": classes[i] if i < len(classes) else str(i),
             "probability": float(shares[i]),
-            "output": float(outputs[i]),
+            "output": plain(float(outputs[i])),
             "address": f"{node}[0,{i}]",
         }
         for i in np.argsort(-shares, kind="stable")[:10]

@@ -32,16 +32,16 @@ def record_of(number: Number, most: int = MOST_TERMS, drawn: int = MOST_DRAWN) -
     array = number.scene.recording.tensor(number.tied)
     return {
         "address": number.address,
-        "value": _plain(number.value),
+        "value": plain(number.value),
         "kind": number.kind,
         "path": number.name,
         "shape": list(array.shape),
         "index": index,
         "operation": number.operation,
         "formula": number.formula,
-        "facts": {name: _plain(fact) for name, fact in number.facts.items()},
+        "facts": {name: plain(fact) for name, fact in number.facts.items()},
         "missing": number.missing,
-        "total": _plain(number.total),
+        "total": plain(number.total),
         "adds_up": number.adds_up,
         "box": [list(axis) for axis in number.box],
         "box_with_padding": [list(axis) for axis in number.box_with_padding],
@@ -62,10 +62,10 @@ def _terms(number: Number, most: int) -> tuple[list[dict[str, Any]], dict[str, A
     shown = list(listed) if len(listed) <= most else listed.largest(most)
     rows = [
         {
-            "product": _plain(term.product),
+            "product": plain(term.product),
             "role": term.role,
-            "value": None if term.source is None else _plain(term.source.value),
-            "factor": None if term.factor is None else _plain(term.factor),
+            "value": None if term.source is None else plain(term.source.value),
+            "factor": None if term.factor is None else plain(term.factor),
             "note": term.note,
             "source": None if term.source is None else term.source.address,
             "weight": None if term.weight is None else term.weight.address,
@@ -73,7 +73,7 @@ def _terms(number: Number, most: int) -> tuple[list[dict[str, Any]], dict[str, A
         for term in shown
     ]
     left = len(listed) - len(shown)
-    return rows, {"count": left, "sum": _plain(number.total - sum(term.product for term in shown)) if left else 0.0}
+    return rows, {"count": left, "sum": plain(number.total - sum(term.product for term in shown)) if left else 0.0}
 
 
 def _patch(number: Number, part: Part, group: Group, most: int) -> list[dict[str, Any]]:
@@ -133,10 +133,10 @@ def _listed(values: Floats) -> list[float | str]:
         scale = 10.0 ** (5 - np.floor(np.log10(np.abs(flat))))
         rounded = np.where(np.isfinite(scale) & (scale > 0), np.round(flat * scale) / scale, flat)
     plain: list[float | str] = rounded.tolist()
-    return plain if np.isfinite(rounded).all() else [_plain(value) for value in rounded]
+    return plain if np.isfinite(rounded).all() else [plain(value) for value in rounded]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON has no infinity and no NaN: they go as text."""
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else str(float(value))
