@@ -122,6 +122,11 @@ def test_grad_cam_is_of_the_last_maps_where_none_are_named() -> None:
     np.testing.assert_array_equal(found.image, grad_cam(graph, x, 1, node="average").image)
 
 
+def test_grad_cam_of_a_transformer_is_of_its_patches() -> None:
+    _, graph = opened("tokens")
+    assert grad_cam(graph, pictures(), 1).facts["at"] == "patches"
+
+
 @pytest.mark.parametrize("name", ["modules", "lenet", "resnet", "tokens"])
 @pytest.mark.parametrize("baseline", ["zero", "pictures"])
 def test_integrated_gradients(name: str, baseline: str) -> None:

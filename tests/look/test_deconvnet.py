@@ -112,6 +112,7 @@ def test_a_relu_is_a_relu_however_it_is_written(twin: str) -> None:
 def test_batch_normalisation_in_training_is_taken_as_given() -> None:
     x = pictures(4)
     net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.ReLU()).double()
+    nn.init.uniform_(net[1].weight, -2, 2)  # type: ignore[arg-type]
     still = copy.deepcopy(net).eval()
     maps = still[0](x).detach()
     norm = still[1]

@@ -151,6 +151,19 @@ def test_statistics_in_two_passes(name: str) -> None:
         np.testing.assert_array_equal(own.zeros, (numbers == 0).mean(1))
 
 
+def test_statistics_of_float32_whose_mean_is_far_from_zero() -> None:
+    net = nn.Conv2d(3, 4, 1)
+    nn.init.constant_(net.bias, 1000)  # type: ignore[arg-type]
+    x = pictures(9).float()
+    graph = capture(net, SIZE)
+    (own,) = statistics(graph, torch.split(x, 2)).nodes
+    numbers = (
+        torch.cat([graph.run(part) for part in torch.split(x, 2)]).detach().double().movedim(1, 0).flatten(1).numpy()
+    )
+    np.testing.assert_allclose(own.mean, numbers.mean(1), rtol=1e-8)
+    np.testing.assert_allclose(own.deviation, numbers.std(1), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "node", "channel"),
     [("modules", "conv1", 1), ("modules", "fc", 1), ("tokens", "norm", 2), ("tokens", "attention.linear", 2)],

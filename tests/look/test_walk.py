@@ -157,6 +157,22 @@ def test_random_numbers_that_are_not_on_the_record_are_refused() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_random_numbers_of_the_shape_of_a_value_take_nothing_of_it() -> None:
+    class Noisy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * x * torch.empty_like(x * 2).bernoulli_(0.5) + torch.rand_like(x) + torch.zeros_like(x)
+
+    x = pictures()
+    graph = capture(Noisy(), SIZE)
+    torch.manual_seed(4)
+    x.requires_grad_()
+    out, values = graph.run(x, record=True)
+    signal = torch.randn_like(out)
+    (wanted,) = torch.autograd.grad(out, x, signal)
+    assert wanted.any()
+    torch.testing.assert_close(back(graph, values, x, {graph.outputs[0]: signal}), wanted, rtol=1e-12, atol=1e-14)
+
+
 def test_a_record_that_lacks_a_value_is_refused() -> None:
     (_, graph), x = opened("modules"), pictures()
     _, values = graph.run(x, record=["fc"])

@@ -182,31 +182,45 @@ class _Running:
         self.low, self.high = np.full(channels, np.inf), np.full(channels, -np.inf)
 
     def add(self, value: Tensor) -> None:
-        """The numbers of a batch, (N, ...)."""
-        numbers = value.detach().movedim(self.channel, 0).flatten(1).double()
-        count = numbers.shape[1]
-        squares, mean = (part.cpu().numpy() for part in torch.var_mean(numbers, 1, correction=0))
+        """The numbers of a batch, (N, ...). Summed within each picture in their own precision, else in float64."""
+        numbers = value.detach()
+        if numbers.dtype not in (torch.float32, torch.float64):
+            numbers = numbers.float()
+        count = numbers.numel() // numbers.shape[self.channel]
         total = self.count + count
-        apart = mean - self.mean
-        self.squares += squares * count + apart**2 * self.count * count / total
-        self.mean += apart * count / total
-        self.low = np.minimum(self.low, numbers.amin(1).cpu().numpy())
-        self.high = np.maximum(self.high, numbers.amax(1).cpu().numpy())
-        self.zeros += (numbers == 0).sum(1).cpu().numpy()
+        shape = [-1 if dim == self.channel else 1 for dim in range(numbers.ndim)]
+        about = torch.from_numpy(self._sums(numbers) / count).to(numbers.device, numbers.dtype)
+        apart = numbers - about.view(shape)  # sums of what is left lose less in float32
+        left = self._sums(apart) / count
+        mean = about.double().cpu().numpy() + left
+        squares = self._sums(apart.square_()) - count * left**2
+        step = mean - self.mean
+        self.squares += np.maximum(squares, 0) + step**2 * self.count * count / total
+        self.mean += step * count / total
+        others = tuple(dim for dim in range(numbers.ndim) if dim != self.channel)
+        self.low = np.minimum(self.low, numbers.amin(others).double().cpu().numpy())
+        self.high = np.maximum(self.high, numbers.amax(others).double().cpu().numpy())
+        self.zeros += self._sums(torch.eq(numbers, 0, out=torch.empty_like(numbers)))
         self.near += self._at_bounds(numbers)
-        self.not_finite += int((~numbers.isfinite()).sum())
+        if not np.isfinite(mean).all():
+            self.not_finite += int((~numbers.isfinite()).sum())
         self.count = total
+
+    def _sums(self, numbers: Tensor) -> Floats:
+        """Over all dimensions but the channels."""
+        inner = tuple(dim for dim in range(1, numbers.ndim) if dim != self.channel)
+        sums: Floats = (numbers.sum(inner) if inner else numbers).double().sum(0).cpu().numpy()
+        return sums
 
     def _at_bounds(self, numbers: Tensor) -> Floats:
         low, high = self.op.bounds
         if low is None or high is None:
-            return np.full(len(numbers), nan)
+            return np.full(numbers.shape[self.channel], nan)
         room = NEAR * (high - low)
         near = numbers >= high - room
         if not self.op.rectifies:
             near |= numbers <= low + room
-        counted: Floats = near.sum(1).double().cpu().numpy()
-        return counted
+        return self._sums(near.to(numbers.dtype))
 
     def finished(self) -> NodeStatistics:
         return NodeStatistics(

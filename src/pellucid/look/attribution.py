@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import UsageError
-from pellucid.graph.ir import Graph
+from pellucid.graph.ir import Graph, Node, Size
 from pellucid.look.deconvnet import made
 from pellucid.look.field import couples
 from pellucid.look.occlusion import occlusion
@@ -106,8 +106,8 @@ def grad_cam(
         UsageError: for a target that there is not, or a node without maps, or that the output does not depend on.
     """
     output = output or graph.outputs[0]
-    at = _with_maps(graph, output, node)
     values = recorded(graph, inputs, output, values)
+    at = _with_maps(graph, values, output, node)
     chosen = aim(graph, values, inputs, output, channel=target)
     value, maps = first(values[output]).detach(), first(values[at]).detach()
     ones = chosen.ones(value)
@@ -202,11 +202,15 @@ def _each_alone(
     return torch.stack(rows)
 
 
-def _with_maps(graph: Graph, output: str, node: str | None) -> str:
+def _with_maps(graph: Graph, values: Record, output: str, node: str | None) -> str:
     """The node whose maps are meant: a given one, or the last with more than one place on the way to the output."""
     part = up_to(graph, output)
     if node is None:
-        found = [own.name for own in part.nodes if not own.hidden and own.name != output and _is_map(own.shape(1))]
+        found = [
+            own.name
+            for own in part.nodes
+            if _makes_maps(own) and own.name != output and first(values[own.name]).is_floating_point()
+        ]
         if not found:
             raise UsageError(f"no node on the way to '{output}' has maps", fits="a convolutional network")
         return found[-1]
@@ -216,8 +220,11 @@ def _with_maps(graph: Graph, output: str, node: str | None) -> str:
     return node
 
 
-def _is_map(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 4 and shape[2] * shape[3] > 1
+def _makes_maps(node: Node) -> bool:
+    """Whether it computes maps of more than one place; not scores of attention, nor maps that are only moved about."""
+    shape = node.shape(1)
+    is_map = len(shape) == 4 and shape[2] * shape[3] > 1 and isinstance(node.dims[0], Size)
+    return is_map and not node.hidden and node.op.kind not in ("attention", "linear", "shape")
 
 
 def _baseline(baseline: float | Tensor, pictures: Tensor) -> Tensor:

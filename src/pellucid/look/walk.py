@@ -21,6 +21,7 @@ from pellucid.graph.ir import Graph, Node, Ref, Size
 from pellucid.ops.base import per_axis
 
 Inputs = Tensor | Sequence[Tensor]
+_MAKERS = ("empty", "new_", "zeros", "ones", "full", "rand", "bernoulli", "arange")
 _CONVOLUTION = {"stride": 1, "padding": 0, "dilation": 1}
 
 
@@ -119,6 +120,11 @@ def draws(node: Node) -> bool:
     return torch.Tag.nondeterministic_seeded in getattr(node.call, "tags", ())
 
 
+def _takes_the_size_alone(node: Node) -> bool:
+    """Whether the result has nothing of its argument but the shape: constants and random numbers."""
+    return node.target.removeprefix("aten.").startswith(_MAKERS)
+
+
 def tensors_of(inputs: Inputs) -> tuple[Tensor, ...]:
     """One tensor or several, without their place in autograd's graph."""
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
@@ -158,7 +164,7 @@ class _Walk:
         """The end, and what depends on it."""
         reached = {self.end}
         for node in self.graph.nodes:
-            if not reached.isdisjoint(node.inputs):
+            if not reached.isdisjoint(node.inputs) and not _takes_the_size_alone(node):
                 reached.add(node.name)
         return reached
 
@@ -227,7 +233,9 @@ class _Call:
         signals = [signal.to(result.dtype) for signal, result in zip(signals, results, strict=True)]
         try:
             found = torch.autograd.grad(results, leaves, signals, allow_unused=True)
-        except NotImplementedError as error:
+        except RuntimeError as error:
+            if "derivative" not in str(error):
+                raise
             raise UsageError(f"PyTorch has no derivative of {self.node.target}", node=self.node.name) from error
         return {
             name: torch.zeros_like(leaf) if product is None else product
