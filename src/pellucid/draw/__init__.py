@@ -6,6 +6,7 @@ from pellucid.draw.compare_page import compare_page
 from pellucid.draw.look_page import look_page
 from pellucid.draw.network_svg import network_svg
 from pellucid.draw.number_html import number_html
+from pellucid.draw.probe_page import probe_page, write_probe_page
 from pellucid.draw.report import report as report_page
 from pellucid.draw.report import write_report
 from pellucid.draw.table import table_html, table_rich, table_text
@@ -16,10 +17,12 @@ __all__ = [
     "look_page",
     "network_svg",
     "number_html",
+    "probe_page",
     "report_page",
     "table_html",
     "table_rich",
     "table_text",
     "write_atlas_page",
+    "write_probe_page",
     "write_report",
 ]
