@@ -402,6 +402,7 @@ def test_a_folder_that_holds_something_else_is_kept(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UsageError, match="holds something else than an atlas"):
         atlas(network(), noise(), folder=tmp_path)
+    assert not (tmp_path / ".lock").exists()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="cannot be written"):
         atlas(network(), noise(), folder=tmp_path / "file" / "atlas")

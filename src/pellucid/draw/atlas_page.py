@@ -102,6 +102,7 @@ def atlas_page(view: AtlasView, beside: Sequence[str] | None = None) -> str:
         _head(view, folder),
         _controls(),
         '<p id="status" class="soft" role="status"></p>',
+        '<p id="missing" class="warn" role="alert" data-say="missing" hidden></p>',
         '<section id="comparison" hidden></section>',
         '<div id="columns"></div>',
         _DIALOG,

@@ -76,6 +76,8 @@ def atlas(
     """
     if not 1 <= k <= _MOST:
         raise UsageError(f"k is {k}", fits=f"1 to {_MOST} patches a channel")
+    if folder is not None:
+        files.check_place(Path(folder))
     subject = subject_of(model)
     work = _Work(subject, source_of(subject, data, split, pictures), k, layers)
     return work.run(folder, split, projections, progress or (lambda what, done, total: None))

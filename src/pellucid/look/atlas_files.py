@@ -57,14 +57,13 @@ class Folder:
             UsageError: where the folder holds something else, or the atlas of something else.
             CheckpointError: where it is damaged or cannot be written.
         """
+        check_place(path)
         if (path / MANIFEST).exists():
             found = cls.open(path)
             found.check_same(facts)
-            for left in [*path.glob(".*.tmp-*"), *path.glob("*/.*.tmp-*")]:
-                left.unlink(missing_ok=True)
+            _clean(path)
             return found
-        if path.exists() and (not path.is_dir() or any(item.name != LOCK for item in path.iterdir())):
-            raise UsageError(f"{path} holds something else than an atlas", fits="--folder FOLDER, a new one")
+        _clean(path)
         made = cls(path, dict(facts))
         made.write_facts()
         return made
@@ -209,6 +208,15 @@ class Folder:
         return sorted((self.path / kind).glob("*.png"))
 
 
+def check_place(path: Path) -> None:
+    """Raises UsageError where something else than an atlas is in the way: it is the user's."""
+    if (path / MANIFEST).exists() or not path.exists():
+        return
+    ours = (LOCK, f".{MANIFEST}.tmp-")  # what a process leaves that was killed at once
+    if not path.is_dir() or not all(item.name.startswith(ours) for item in path.iterdir()):
+        raise UsageError(f"{path} holds something else than an atlas", fits="--folder FOLDER, a new one")
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the folder for this process; the system lets go of it however the process ends.
@@ -229,6 +237,13 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _clean(path: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for left in [path, *(path / kind for kind in KINDS)]:
+        for item in left.glob(".*.tmp-*"):
+            item.unlink(missing_ok=True)
 
 
 def _digest(tensors: Mapping[str, Tensor], done: int) -> str:

@@ -64,12 +64,16 @@ const image = sheet => {
   if (!images.has(sheet)) {
     const made = new Image();
     made.src = find('sheet-' + sheet).textContent.trim();
-    images.set(sheet, made.decode().then(() => made));
+    images.set(sheet, made.decode().then(() => made, () => { // a page that was moved without its folder
+      find('missing').hidden = false;
+      return null;
+    }));
   }
   return images.get(sheet);
 };
 const draw = async (canvas, sheet, column, row, height, width) => {
   const from = await image(sheet);
+  if (!from) return;
   canvas.getContext('2d').drawImage(from, column * width, row * height, width, height, 0, 0, width, height);
   canvas.dataset.drawn = '';
 };
