@@ -27,6 +27,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")])
 CHINESE = [page for page in PAGES if page.name.endswith(".zh-CN.md")]  # the same code as the English page beside it
+GUIDE = [page for page in PAGES if ROOT / "docs" / "guide" in page.parents and page not in CHINESE]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -119,3 +120,14 @@ def test_a_chinese_page_has_the_code_and_outputs_of_the_english_one(page: Path) 
         return [(block.language, block.code, block.expected) for block in blocks_of(one)]
 
     assert shown(page) == shown(page.with_name(page.name.replace(".zh-CN.md", ".md")))
+
+
+@pytest.mark.parametrize("page", GUIDE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_page_of_the_guide_stands_in_both_languages(page: Path) -> None:
+    """The Chinese page has the same headings in number, and the same figures, as well as the same code."""
+
+    def built(one: Path) -> tuple[list[str], list[str]]:
+        text = FENCE.sub("", one.read_text("utf-8"))
+        return re.findall(r"^#+", text, re.MULTILINE), re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
+
+    assert built(page) == built(page.with_name(f"{page.stem}.zh-CN.md"))
