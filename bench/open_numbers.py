@@ -1,6 +1,6 @@
 """Numbers opened at random in many networks: do the terms add up, agree with autograd, and do the boxes hold?
 
-    python bench/open_numbers.py --json open_numbers.json          all networks, 1,000 activations and gradients each
+    python bench/open_numbers.py --json bench/results/open_numbers.json --markdown docs/open-numbers.md
     python bench/open_numbers.py --only lenet --count 100
 
 Claim: for every network, in training and in evaluation, the terms of every number sum to what the network computed
@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path, help="write the table as a page")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     rows: list[dict[str, Any]] = []
@@ -91,6 +92,8 @@ def main() -> None:
     if asked.json:
         facts = {"torch": torch.__version__, "machine": platform.machine(), "count": asked.count}
         asked.json.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n", "utf-8")
+    if asked.markdown:
+        asked.markdown.write_text(_page(rows), "utf-8")
     sys.exit(any(row["wrong"] for row in rows))
 
 
@@ -124,6 +127,32 @@ def _written(row: dict[str, Any]) -> str:
         f"({row['seconds']} s)"
     )
     return "\n  ".join([text, *row["wrong"][:5]])
+
+
+def _page(rows: list[dict[str, Any]]) -> str:
+    """The table as Markdown."""
+    lines = [
+        "# Numbers opened at random",
+        "",
+        "Made by `bench/open_numbers.py`, never typed. Each network has the weights that it begins with and is shown two",
+        "pictures; that many activations and as many gradients (half of them of weights and biases) are opened at random.",
+        "A number is wrong where its terms do not sum to what the network computed within 1e-5 of the sum of their",
+        "magnitudes, or where its gradient, by autograd, reaches a pixel outside of its receptive field's box. *Worst* is",
+        "the largest error of a sum, in parts of the sum of magnitudes. Before, the outputs of the scene and its gradients",
+        "of all weights are held against the module's own. *By PyTorch*: gradients with a local derivative that no",
+        "operation has written, so that PyTorch's forward mode gave it. Where a batch normalisation in training couples",
+        "all places, the box is the picture.",
+        "",
+        "| network | input | mode | activations | gradients | boxes | wrong | worst | by PyTorch |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        local = sum(row["from_pytorch"].values())
+        lines.append(
+            f"| {row['network']} | {row['input'].replace('x', '×')} | {row['mode']} | {row['activations']:,} | "
+            f"{row['gradients']:,} | {row['boxes']:,} | {len(row['wrong'])} | {row['worst']:.1e} | {local} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
