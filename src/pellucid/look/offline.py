@@ -191,37 +191,44 @@ def _strongest(scene: Scene, nodes: Sequence[str]) -> Iterator[str]:
 
 
 def _hold_numbers(held: Held, scene: Scene, first: Sequence[str], strongest: Iterator[str]) -> None:
-    """Numbers in the order in which a reader meets them, until the page is full."""
-    waiting, seen, updates = deque(first), set(first), 0
+    """Numbers in the order in which a reader meets them, until the page is full: of each three one is a step of the
+    walk, and two are what the thumbnails open."""
+    waiting, seen = deque(first), set(first)
     records: dict[str, Answer] = {}
-    taken = 0
+    taken = updates = 0
     while taken < NUMBER_BYTES and len(held.numbers) + len(records) < MOST_NUMBERS:
-        address = waiting.popleft() if waiting else ""
-        for found in [address, next(strongest, ""), next(strongest, "")]:
-            if not found or found in records or found in held.numbers:
-                continue
-            record = records[found] = _small(number_answer(scene.open(found), TERMS, DRAWN))
-            new = [near for near in _near(record) if near not in seen]
-            seen |= {found, *new}
-            waiting.extend(new)
-            if record["has_update"] and updates < MOST_UPDATES:
-                updates += _hold_update(held, scene, found)
-        if not waiting and not records:
+        found = [waiting.popleft() if waiting else "", next(strongest, ""), next(strongest, "")]
+        if not any(found):
             break
-        if len(records) >= TOGETHER or not waiting:
-            taken += held.add_numbers(records) if records else 0
+        for address in found:
+            if not address or address in records or address in held.numbers:
+                continue
+            record = records[address] = _small(number_answer(scene.open(address), TERMS, DRAWN))
+            if record["has_update"] and updates < MOST_UPDATES:
+                updates += _hold_update(held, scene, address)
+            if address == found[0]:
+                _follow(record, scene, waiting, seen)
+        if len(records) >= TOGETHER:
+            taken += held.add_numbers(records)
             records = {}
     if records:
         held.add_numbers(records)
 
 
-def _near(record: Answer) -> list[str]:
-    """What a reader steps into from a number: its largest terms, the weight of the largest, its gradient."""
-    terms = sorted(record["terms"], key=lambda term: -abs(float(term["product"])))[:FOLLOWED]
-    near = [term["source"] for term in terms] + [term["weight"] for term in terms[:1]]
+def _follow(record: Answer, scene: Scene, waiting: deque[str], seen: set[str]) -> None:
+    """Where the walk goes on: first down the largest term, to the pixels; the others, the weight of the largest, and
+    the gradient wait."""
+    terms = sorted(record["terms"], key=lambda term: -abs(float(term["product"])))
+    sources = [term["source"] for term in terms if term["source"]]
+    down = [source for source in sources if source.rpartition("[")[0] not in scene.graph.tensors]
+    others = [*sources[:FOLLOWED], *(term["weight"] for term in terms[:1] if term["weight"])]
     if record["has_gradient"] and record["kind"] != "gradient":
-        near.append(f"d {record['address']}")
-    return [address for address in near if address]
+        others.append(f"d {record['address']}")
+    for address in down[:1]:
+        if address not in seen:
+            waiting.appendleft(address)
+    waiting.extend(address for address in dict.fromkeys(others) if address not in {*seen, *down[:1]})
+    seen.update(down[:1], others)
 
 
 def _small(record: Answer) -> Answer:

@@ -22,21 +22,23 @@ let scene = start.scene, turn = 0, oneScale = false;
 /** What the address asks for, shown. A newer request makes an older one stop. */
 async function show({ first = 0 } = {}) {
   const mine = ++turn;
+  const current = () => mine === turn;
   try {
     await takePicture();
-    if (mine !== turn) return;
     document.body.classList.toggle("empty", !scene);
     if (!scene) byId("draw").open = true;
-    if (!scene) return;
-    await showPicture(scene, network.classes, actions);
-    const address = here().address || chosenAddress();
-    if (!here().address) settle(address);
-    await showAddress(parse(address) ? address : chosenAddress(), first, () => mine === turn);
-    if (mine === turn) tell("");
+    else if (current()) await showScene(first, current);
+    if (current()) tell("");
   } catch (error) {
-    if (mine === turn) tell(error.key ? say(error.key) : error.message, true);
+    if (current()) tell(error.key ? say(error.key) : error.message, true);
   }
-  if (mine === turn) document.body.dataset.shown = String(Number(document.body.dataset.shown ?? 0) + 1);
+  if (current()) document.body.dataset.shown = String(Number(document.body.dataset.shown ?? 0) + 1);
+}
+
+async function showScene(first, current) {
+  await showPicture(scene, network.classes, actions);
+  if (!parse(here().address)) settle(chosenAddress());
+  await showAddress(here().address, first, current);
 }
 
 /** Open the picture and label of the address, where they are not open yet. */

@@ -48,7 +48,7 @@ function head(record, actions) {
   const place = parse(record.address);
   const other = format({ ...place, gradient: !place.gradient });
   const turn = place.gradient ? say("to.value") : say("to.gradient");
-  const shown = place.gradient || record.has_gradient;
+  const shown = (place.gradient || record.has_gradient) && (actions.live || actions.has(other));
   return el("div", { class: "number-head" },
     el("h2", {}, el("code", { id: "address" }, record.address), " = ", el("b", { id: "value" }, short(record.value))),
     el("div", { class: "buttons" },
