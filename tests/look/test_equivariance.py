@@ -11,7 +11,7 @@ from torch import nn
 
 from pellucid.graph import capture
 from pellucid.look.changes import CHANGES, LookUp, Motion, looked_up
-from pellucid.look.equivariance import Grid, Places, errors, places, relative
+from pellucid.look.equivariance import Grid, Places, errors, lengths, places
 from tests.oracles.augmentation import looked_up as slowly
 
 SIDE = 24
@@ -207,8 +207,9 @@ def test_what_is_no_map_over_the_picture_has_no_grid(net: nn.Module, size: tuple
 
 
 def test_nothing_relative_to_nothing_is_nan() -> None:
-    zero, one = torch.zeros(1, 2, 3), torch.ones(1, 2, 3)
-    assert relative(zero, zero).isnan().all()
-    assert relative(2 * one, one).tolist() == [2]
     at = Places(np.array([0]), np.zeros((1, 2)))
     assert errors(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), at).isnan().all()
+
+
+def test_a_length_is_over_all_of_a_picture() -> None:
+    assert lengths(torch.tensor([[[3.0, 0], [0, 4]], [[0, 0], [0, 1]]])).tolist() == [5, 1]

@@ -86,19 +86,14 @@ def errors(changed: Tensor, unchanged: Tensor, at: Places) -> Tensor:
     changed: f(T x), unchanged: f(x), both (N, C, P, Q).
     """
     found = at_places(changed, at.index)
-    return relative(looked_up(unchanged, at.source) - found, found)
+    error: Tensor = lengths(looked_up(unchanged, at.source) - found) / lengths(found)
+    return error
 
 
-def relative(difference: Tensor, to: Tensor) -> Tensor:
-    """The length of each picture's difference (N, ...) relative to that of ``to``, (N,) in double precision; NaN for
-    0 / 0."""
-    ratio: Tensor = _lengths(difference) / _lengths(to)
-    return ratio
-
-
-def _lengths(maps: Tensor) -> Tensor:
-    lengths: Tensor = linalg.vector_norm(maps.flatten(1), dim=1)
-    return lengths.double()
+def lengths(maps: Tensor) -> Tensor:
+    """The root of the sum of squares of each picture's numbers (N, ...), (N,) in double precision."""
+    found: Tensor = linalg.vector_norm(maps.flatten(1), dim=1)
+    return found.double()
 
 
 def _within(positions: Floats, low: Floats | float, high: Floats) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from pellucid.data.random import permutation
 from pellucid.errors import ShapeError, TrainingError, UsageError
 from pellucid.graph import Graph, Row, capture
 from pellucid.look.changes import Asked, Change, Motion, chosen_changes
-from pellucid.look.equivariance import Grid, errors, places, relative
+from pellucid.look.equivariance import Grid, errors, lengths, places
 from pellucid.look.probe_record import Curve, Probe, ProbedLayer, Sample
 from pellucid.train.allocator import keeping_freed_memory
 from pellucid.train.inputs import check_classes, one_split
@@ -202,8 +202,9 @@ class _Probing:
         self._right += numbers[before.argmax(1) == labels].tolist()
         for layer, values in enumerate(features):
             row = torch.cat([self._last[layer], values]) if self._last else values
-            _add(self.unchanged.features, layer, relative(row[:-1] - row[1:], row[1:]))
+            _add(self.unchanged.features, layer, lengths(row[:-1] - row[1:]) / lengths(row[1:]))
         self._last = [values[-1:].clone() for values in features]
+        kept = [(values, lengths(values)) for values in features]
         yield (passes := 1)
         for change, sizes in self.steps:
             for size in sizes:
@@ -213,14 +214,21 @@ class _Probing:
                     yield (passes := passes + 1)
                 sums = self.sums[change.name, size]
                 sums.answers(found[0], before, labels)
-                self._compare(sums, change, size, numbers, found[1], features)
+                self._compare(sums, change, size, numbers, found[1], kept)
 
     def _compare(
-        self, sums: _Sums, change: Change, size: float, numbers: Indices, found: list[Tensor], features: list[Tensor]
+        self,
+        sums: _Sums,
+        change: Change,
+        size: float,
+        numbers: Indices,
+        found: list[Tensor],
+        kept: list[tuple[Tensor, Tensor]],
     ) -> None:
+        """Add up how the features that were found differ from those of the unchanged pictures, with their lengths."""
         image_size = self.network.preprocess.image_size
-        for layer, (changed, unchanged) in enumerate(zip(found, features, strict=True)):
-            _add(sums.features, layer, relative(changed - unchanged, unchanged))
+        for layer, (changed, (unchanged, length)) in enumerate(zip(found, kept, strict=True)):
+            _add(sums.features, layer, lengths(changed - unchanged) / length)
             grid = self.grids[layer]
             if grid is None or not isinstance(change, Motion):
                 continue
