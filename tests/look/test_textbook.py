@@ -149,3 +149,9 @@ def test_a_beak_moved_in_the_picture_moves_in_the_feature_map(y: int, x: int) ->
     number = scene.at("convolution", channel=0, y=int(found[0]), x=int(found[1]))
     assert number.value == sum(map(sum, BEAK)) == 9
     assert number.box == ((y - 2, y + 2), (x, x + 2))
+
+
+def test_a_sum_of_one_term_is_not_written_twice() -> None:
+    layer = nn.Conv2d(1, 1, 1)
+    scene = look.open(layer, torch.zeros(1, 1, 1, 1), label=torch.full((1, 1, 1, 1), 9.0), loss=nn.L1Loss())
+    assert str(scene.gradient("bias", (0,))).split("\n")[-1] == "  = -1"

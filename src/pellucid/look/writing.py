@@ -51,7 +51,8 @@ def written(number: Number) -> str:
     rest = len(terms) - len(shown)
     if rest:
         text += f" + {rest:,} more ({short(number.total - sum(term.product for term in shown))})"
-    lines += _LINES.wrap(f"= {text} = {short(number.total)}")
+    total = short(number.total)
+    lines += _LINES.wrap(f"= {total}" if text in (total, f"({total})") else f"= {text} = {total}")
     if number.facts:
         facts = (f"{name} {short(fact) if isinstance(fact, float) else fact}" for name, fact in number.facts.items())
         lines.append(f"  with {', '.join(facts)}")
