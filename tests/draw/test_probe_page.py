@@ -204,6 +204,8 @@ def test_large_pictures_are_shrunk_and_those_of_many_channels_shown_in_grey() ->
 
 def test_two_networks_share_their_diagrams() -> None:
     better = made_probe("better", skill=1.0)
+    halved = tuple(tuple(value / 2 for value in row) for row in better.curves[0].features)
+    better = replace(better, curves=(replace(better.curves[0], features=halved), better.curves[1]))
     page = probe_page([PROBE, better])
     read = Read(page)
     assert charts(read)[0] == {
@@ -218,6 +220,8 @@ def test_two_networks_share_their_diagrams() -> None:
     assert "plain: conv (Convolution 3x3, 8 kernels) follows with" in page
     assert "Half of the accuracy is lost by plain at -27.5 and 33.3 degrees, by better at -24 and 29.4 degrees." in page
     assert page.count("<span class='soft'>better</span> ") == 16  # under each picture that both have seen
+    features = re.findall(r"<b>Change of features of.*?</svg><div", page, re.DOTALL)
+    assert len({tuple(re.findall(r'text-anchor="end">([\d.]+)<', chart)) for chart in features[:2]}) == 1
     other = replace(better, curves=better.curves[:1], samples=())
     assert Read(probe_page([PROBE, other])).tables[0][2] == ["brightness", PROBE.curves[1].where_half_lost(), "–"]
 

@@ -139,14 +139,7 @@ def _change(curve: Curve, probes: Sequence[Probe]) -> str:
     told = f"Half of the accuracy is lost {', '.join(whose + where for whose, where in lost)}."
     parts = [f"<p>{text(curve.what)} <b>{text(told)}</b></p>", _answers(found)]
     parts += [_strip(sample, i, curve, probes) for i, sample in enumerate(probes[0].samples)]
-    for one, own in found:
-        whose = f" of {one.name}" if len(found) > 1 else ""
-        charts = []
-        if one.layers:
-            charts.append(_by_layer(f"Change of features{whose}", "relative to their length", one, own, own.features))
-        if own.moves:
-            charts.append(_by_layer(f"Error of following{whose}", "0: exactly", one, own, own.equivariance, steps=True))
-        parts.append(f'<div class="pair">{"".join(charts)}</div>')
+    parts += [f'<div class="pair">{charts}</div>' for charts in _layers(found)]
     parts.append(f"<details><summary>The same in numbers</summary>{_numbers(found)}</details>")
     return "\n".join(parts)
 
@@ -172,6 +165,25 @@ def _answers(found: Sequence[tuple[Probe, Curve]]) -> str:
     return f'<div class="pair">{"".join(charts)}</div>'
 
 
+def _layers(found: Sequence[tuple[Probe, Curve]]) -> list[str]:
+    """For each network the charts of its layers; those of all networks have one scale."""
+    tops = [
+        max((y for row in rows for y in row if y is not None and np.isfinite(y)), default=0.0)
+        for rows in ([r for _, own in found for r in own.features], [r for _, own in found for r in own.equivariance])
+    ]
+    shown = []
+    for one, own in found:
+        whose = f" of {one.name}" if len(found) > 1 else ""
+        charts = ""
+        if one.layers:
+            title, unit = f"Change of features{whose}", "relative to their length"
+            charts += _by_layer(title, unit, one, own, own.features, top=tops[0])
+        if own.moves:
+            charts += _by_layer(f"Error of following{whose}", "0: exactly", one, own, own.equivariance, top=tops[1])
+        shown.append(charts)
+    return shown
+
+
 def _by_layer(
     title: str,
     unit: str,
@@ -179,16 +191,18 @@ def _by_layer(
     curve: Curve,
     values: Sequence[Sequence[float | None]],
     *,
-    steps: bool = False,
+    top: float,
 ) -> str:
-    """A curve for each layer; ``steps``: its name says how far its features lie apart."""
+    """A curve for each layer; where features follow, its name says how far they lie apart. ``top``: the largest of all
+    charts of this kind."""
+    follows = values is curve.equivariance
     series = []
     for layer, row in zip(probe.layers, values, strict=True):
         known = _unbroken(curve, row)
         if len(known) > 1:
-            name = f"{layer.name}, step {layer.step[0]:g}" if steps else layer.name
+            name = f"{layer.name}, step {layer.step[0]:g}" if follows else layer.name
             series.append(Series(name, tuple(x for x, _ in known), tuple(y for _, y in known)))
-    return curves(title, unit, series, over=_over(curve), within=(0, 1))
+    return curves(title, unit, series, over=_over(curve), within=(0, max(1.0, top)))
 
 
 def _unbroken(curve: Curve, row: Sequence[float | None]) -> list[tuple[float, float]]:
