@@ -18,6 +18,7 @@ import argparse
 import json
 import platform
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,17 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
     "transformers MobileNetV2": (lambda: _transformer("MobileNetV2"), (3, 64, 64)),
     "transformers ViT": (lambda: _transformer("ViT"), (3, 64, 64)),
 }
+
+
+PAGE = """
+Made by `bench/open_numbers.py`, never typed. Each network has the weights that it begins with and sees two pictures;
+so many activations and as many gradients (half of them of weights and biases) are opened at random. A number is wrong
+where its terms do not sum to what the network computed within 1e-5 of the sum of their magnitudes, or where its
+gradient, by autograd, reaches a pixel outside of its receptive field's box. *Worst* is the largest error of a sum, in
+parts of the sum of magnitudes. Before, the outputs of the scene and its gradients of all weights are held against the
+module's own. *By PyTorch*: gradients with a local derivative that no operation has written, so that PyTorch's forward
+mode gave it. Where a batch normalisation in training couples all places, the box is the picture.
+"""
 
 
 def images_of(folder: Path | None, size: tuple[int, int, int]) -> Tensor:
@@ -134,14 +146,7 @@ def _page(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Numbers opened at random",
         "",
-        "Made by `bench/open_numbers.py`, never typed. Each network has the weights that it begins with and is shown two",
-        "pictures; that many activations and as many gradients (half of them of weights and biases) are opened at random.",
-        "A number is wrong where its terms do not sum to what the network computed within 1e-5 of the sum of their",
-        "magnitudes, or where its gradient, by autograd, reaches a pixel outside of its receptive field's box. *Worst* is",
-        "the largest error of a sum, in parts of the sum of magnitudes. Before, the outputs of the scene and its gradients",
-        "of all weights are held against the module's own. *By PyTorch*: gradients with a local derivative that no",
-        "operation has written, so that PyTorch's forward mode gave it. Where a batch normalisation in training couples",
-        "all places, the box is the picture.",
+        *textwrap.wrap(" ".join(PAGE.split()), 120),
         "",
         "| network | input | mode | activations | gradients | boxes | wrong | worst | by PyTorch |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|",

@@ -132,8 +132,8 @@ def _listed(values: Floats) -> list[float | str]:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         scale = 10.0 ** (5 - np.floor(np.log10(np.abs(flat))))
         rounded = np.where(np.isfinite(scale) & (scale > 0), np.round(flat * scale) / scale, flat)
-    plain: list[float | str] = rounded.tolist()
-    return plain if np.isfinite(rounded).all() else [plain(value) for value in rounded]
+    numbers: list[float | str] = rounded.tolist()
+    return numbers if np.isfinite(rounded).all() else [plain(value) for value in rounded]
 
 
 def plain(value: Any) -> Any:
