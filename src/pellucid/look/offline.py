@@ -193,21 +193,26 @@ def _strongest(scene: Scene, nodes: Sequence[str]) -> Iterator[str]:
 def _hold_numbers(held: Held, scene: Scene, first: Sequence[str], strongest: Iterator[str]) -> None:
     """Numbers in the order in which a reader meets them, until the page is full: of each three one is a step of the
     walk, and two are what the thumbnails open."""
-    waiting, seen = deque(first), set(first)
+    waiting, walked = deque(first), set[str]()
+    leads: dict[str, tuple[str, list[str]]] = {}
     records: dict[str, Answer] = {}
     taken = updates = 0
-    while taken < NUMBER_BYTES and len(held.numbers) + len(records) < MOST_NUMBERS:
-        found = [waiting.popleft() if waiting else "", next(strongest, ""), next(strongest, "")]
-        if not any(found):
+    while taken < NUMBER_BYTES and len(leads) < MOST_NUMBERS:
+        step = waiting.popleft() if waiting else ""
+        found = [address for address in (step, next(strongest, ""), next(strongest, "")) if address]
+        if not found:
             break
         for address in found:
-            if not address or address in records or address in held.numbers:
-                continue
-            record = records[address] = _small(number_answer(scene.open(address), TERMS, DRAWN))
-            if record["has_update"] and updates < MOST_UPDATES:
-                updates += _hold_update(held, scene, address)
-            if address == found[0]:
-                _follow(record, scene, waiting, seen)
+            if address not in leads:
+                record = records[address] = _small(number_answer(scene.open(address), TERMS, DRAWN))
+                leads[address] = _leads(record, scene)
+                if record["has_update"] and updates < MOST_UPDATES:
+                    updates += _hold_update(held, scene, address)
+        if step and step not in walked:  # the largest term comes next, so that the walk goes down to the pixels
+            walked.add(step)
+            down, others = leads[step]
+            waiting.extend(others)
+            waiting.extendleft([down] if down else [])
         if len(records) >= TOGETHER:
             taken += held.add_numbers(records)
             records = {}
@@ -215,20 +220,16 @@ def _hold_numbers(held: Held, scene: Scene, first: Sequence[str], strongest: Ite
         held.add_numbers(records)
 
 
-def _follow(record: Answer, scene: Scene, waiting: deque[str], seen: set[str]) -> None:
-    """Where the walk goes on: first down the largest term, to the pixels; the others, the weight of the largest, and
-    the gradient wait."""
+def _leads(record: Answer, scene: Scene) -> tuple[str, list[str]]:
+    """Where a walk goes on from a number: what its largest term comes from, weights aside; and the others of the
+    largest, the weight of the largest, and the gradient."""
     terms = sorted(record["terms"], key=lambda term: -abs(float(term["product"])))
     sources = [term["source"] for term in terms if term["source"]]
     down = [source for source in sources if source.rpartition("[")[0] not in scene.graph.tensors]
     others = [*sources[:FOLLOWED], *(term["weight"] for term in terms[:1] if term["weight"])]
     if record["has_gradient"] and record["kind"] != "gradient":
         others.append(f"d {record['address']}")
-    for address in down[:1]:
-        if address not in seen:
-            waiting.appendleft(address)
-    waiting.extend(address for address in dict.fromkeys(others) if address not in {*seen, *down[:1]})
-    seen.update(down[:1], others)
+    return (down[0] if down else ""), others
 
 
 def _small(record: Answer) -> Answer:
