@@ -17,6 +17,14 @@ from pellucid.look.field import couples, effective_field, theoretical_field
 from tests.graph.test_fields import NETS, Function
 from tests.look.made_nets import opened, pictures
 
+
+class Part(nn.Module):
+    """Ten rows and seven columns."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, :10, :7]
+
+
 MASKED = {
     "dilated": NETS["dilated"],
     "transposed": NETS["transposed"],
@@ -29,6 +37,8 @@ MASKED = {
     "pixel shuffle": NETS["pixel shuffle"],
     "slice": NETS["slice"],
     "first rows": Function(lambda x: x[:, :, :10, :7]),
+    "first rows of the picture": nn.Sequential(Part(), nn.Conv2d(1, 2, 3)),
+    "a row added to all": Function(lambda x: x + x[:, :, 2:3]),
     "gate": Function(lambda x: x[:, :, ::2] * x.mean((2, 3), keepdim=True)),
     "dilated pool": nn.Sequential(nn.Conv2d(1, 1, 1), nn.MaxPool2d(3, 2, 1, dilation=3), nn.Conv2d(1, 1, 2)),
 }

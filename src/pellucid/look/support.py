@@ -109,8 +109,6 @@ def _moves(node: Node, dim: int, axis: Axis, results: int, size: int) -> bool:
 def _table(node: Node, dim: int, axis: Axis, mask: Mask, size: int) -> Mask:
     """Which of ``size`` places along an axis each result along a dimension reads; of the results in the mask alone."""
     table = np.zeros((size, mask.shape[dim - 1]), np.bool_)
-    if size == 1 and not _has_window(node, dim):
-        return ~table  # one number for all places, as broadcasting has it
     for i in np.flatnonzero(np.any(mask, axis=tuple(other for other in range(mask.ndim) if other != dim - 1))):
         table[[place for place in _taps(node, dim, axis, int(i)) if 0 <= place < size], i] = True
     return table

@@ -71,10 +71,15 @@ class Op:
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
         """What each output sees of the graph's inputs, from what each tensor argument sees (in the call's order).
 
-        By default output and inputs lie over one another place by place, as in arithmetic with broadcasting.
+        By default output and inputs lie over one another place by place, as in arithmetic with broadcasting: what has
+        one place is seen from everywhere.
         """
-        shapes = tensor_shapes(arguments)
-        return joined([reach.aligned(len(out) - len(shape)) for reach, shape in zip(reaches, shapes, strict=True)])
+        found: list[Reach] = []
+        for reach, shape in zip(reaches, tensor_shapes(arguments), strict=True):
+            missing = len(out) - len(shape)
+            spread = [dim for dim, n in enumerate(shape, start=missing) if n == 1 and out[dim] != 1]
+            found.append(reach.aligned(missing).lost(spread))
+        return joined(found)
 
     def terms(self, at: Index, call: Call) -> Terms:
         """The products that sum to the number at index ``at`` of the result that the call asks about."""
