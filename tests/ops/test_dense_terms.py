@@ -63,6 +63,14 @@ def test_an_addend_by_0_is_not_looked_at() -> None:
     assert op.terms((1, 2), call).total == pytest.approx(call.result[1, 2], rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("by", "notes"), [({}, ["", ""]), ({"beta": 0.5, "alpha": -2}, ["-2 x mat2", "0.5"])], ids=["plain", "scaled"]
+)
+def test_a_product_says_what_it_is_multiplied_with(by: dict[str, Any], notes: list[str]) -> None:
+    op, call, _ = opened(aten.addmm.default, numbers(4, seed=2), numbers(2, 3), numbers(3, 4, seed=1), **by)
+    assert [group.note for group in op.terms((1, 2), call).groups] == notes
+
+
 def test_a_product_names_both_factors() -> None:
     op, call, _ = opened(aten.mm.default, numbers(2, 3), numbers(3, 4, seed=1))
     (group,) = op.terms((1, 2), call).groups
@@ -173,11 +181,11 @@ def test_attention_of_other_devices_opens_by_its_own_names(target: Any) -> None:
 
 def test_an_attention_weight_opens_as_a_score() -> None:
     """Against the scores and the softmax, written out."""
-    q, k, v = numbers(2, 4, 3, 4), numbers(2, 2, 5, 4, seed=1), numbers(2, 2, 5, 4, seed=2)
+    q, k, v = numbers(2, 4, 3, 6), numbers(2, 2, 5, 6, seed=1), numbers(2, 2, 5, 7, seed=2)
     mask = numbers(2, 1, 3, 5, seed=6)
     op, call, _ = opened(aten.scaled_dot_product_attention.default, q, k, v, mask, enable_gqa=True)
     assert isinstance(op, Attention)
-    scores = (q @ k.repeat_interleave(2, 1).mT / 2 + mask).detach()
+    scores = (q @ k.repeat_interleave(2, 1).mT / 6**0.5 + mask).detach()
     weights = scores.softmax(-1)
     for at in np.ndindex(2, 4, 3, 5):
         terms = op.weight_terms(at, call)
@@ -242,6 +250,7 @@ def test_attention_with_dropout_opens_where_the_weights_that_were_left_are_known
         leaves["attn_mask"] = mask
     wanted = torch.autograd.grad(result, list(leaves.values()), torch.from_numpy(call.gradients[0]))
     call = replace(call, gradients=(call.gradients[0], np.zeros_like(call.gradients[1])))
+    assert op.terms((0, 0, 0, 0), call).groups[0].note == "attention weight after dropout"
     totals = [op.terms(at, call).total for at in np.ndindex(call.result.shape)]
     np.testing.assert_allclose(totals, call.result.reshape(-1), rtol=0, atol=1e-12)
     for slot, gradient in zip(leaves, wanted, strict=True):

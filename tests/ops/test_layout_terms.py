@@ -41,6 +41,7 @@ aten = torch.ops.aten
         (aten.lift_fresh_copy.default, (2, 3), ()),
         (aten.tril.default, (2, 3, 4), (1,)),
         (aten.triu.default, (4, 4), (-1,)),
+        (aten.tril.default, (3, 4), ()),
     ],
     ids=str,
 )

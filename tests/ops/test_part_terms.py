@@ -108,6 +108,7 @@ def test_what_no_slice_reads_has_no_gradient() -> None:
     terms = op.terms_of_gradient("self", (0,), call)
     assert terms is not None
     assert (len(terms), terms.total) == (0, 0.0)
+    assert terms.formula == "nothing read it, so that its gradient is 0"
 
 
 def test_the_second_result_of_topk_is_the_place() -> None:

@@ -79,7 +79,9 @@ def test_means_of_neighbours(target: Any, size: Any, scales: tuple[float, float]
 
 @pytest.mark.parametrize("target", [aten._upsample_bilinear2d_aa, aten._upsample_bicubic2d_aa], ids=str)
 @pytest.mark.parametrize("corners", [False, True])
-@pytest.mark.parametrize(("size", "scales"), [((3, 2), None), ((2, 4), (0.4, 0.6)), ((8, 3), None)], ids=str)
+@pytest.mark.parametrize(
+    ("size", "scales"), [((3, 2), None), ((2, 4), (0.4, 0.6)), ((8, 3), None), ((6, 3), None)], ids=str
+)
 def test_antialiasing(target: Any, size: Any, scales: tuple[float, float] | None, corners: bool) -> None:
     assert_opens(target.default, numbers(1, 1, 6, 7), size, corners, *(scales or ()))
 
@@ -96,6 +98,8 @@ def test_antialiasing(target: Any, size: Any, scales: tuple[float, float] | None
         (aten.upsample_linear1d.vec, (2, 2, 5), (None, True, [1.6])),
         (aten.upsample_bilinear2d.vec, (1, 2, 3, 4), (None, False, [1.5, 2.5])),
         (aten.upsample_bicubic2d.vec, (1, 1, 3, 4), ([5, 3], False, None)),
+        (aten.upsample_bilinear2d.vec, (1, 1, 1, 4), ([3, 6], False, None)),
+        (aten.upsample_bicubic2d.vec, (1, 1, 4, 1), ([6, 3], True, None)),
         (aten.upsample_trilinear3d.vec, (1, 1, 2, 3, 2), (None, False, [2.0, 1.4, 1.5])),
         (aten.upsample_trilinear3d.default, (1, 1, 2, 3, 2), ([3, 4, 1], True)),
         (aten._upsample_bilinear2d_aa.vec, (1, 1, 5, 4), (None, False, [0.5, 0.6])),
