@@ -187,6 +187,18 @@ def test_maps_with_channels_last() -> None:
     assert statistics(graph, torch.randn(2, *SIZE), ["norm"])["norm"].channel == 3
 
 
+def test_what_has_the_batch_where_channels_stand_is_left_out() -> None:
+    class Turned(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.mean((2, 3)).t() * 2).t()
+
+    graph = capture(Turned(), SIZE)
+    found = statistics(graph, batches(torch.randn(9, *SIZE)))
+    assert [own.node for own in found.nodes] == ["mean"]
+    with pytest.raises(UsageError, match="'mul' has no channels"):
+        statistics(graph, torch.randn(2, *SIZE), ["mul"])
+
+
 def test_dead_channels_are_those_of_rectifiers_that_never_answer() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3), nn.LogSigmoid())
     with torch.no_grad():
