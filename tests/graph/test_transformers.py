@@ -34,6 +34,9 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "RegNet": lambda: tf.RegNetForImageClassification(
         tf.RegNetConfig(embedding_size=8, hidden_sizes=[8, 16, 16, 16], depths=[1, 1, 1, 1], groups_width=8)
     ),
+    "Swin": lambda: tf.SwinForImageClassification(
+        tf.SwinConfig(image_size=64, patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4)
+    ),
     "ViT": lambda: tf.ViTForImageClassification(
         tf.ViTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=64)
     ),

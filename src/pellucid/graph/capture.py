@@ -180,7 +180,7 @@ class _Converter:
             key=MARK + fx.name,
             op=op_for(target, {name: _shaped(item) for name, item in shaped.items()}),
             target=target,
-            call=fx.target,
+            call=_runnable(fx.target),
             arguments=tuple(self._plain(item) for item in fx.args),
             options={name: self._plain(item) for name, item in fx.kwargs.items()},
             path="" if path.startswith("_empty") else path,
@@ -205,6 +205,12 @@ class _Converter:
         if isinstance(value, dict):
             return {key: self._plain(item) for key, item in value.items()}
         return value
+
+
+def _runnable(target: Callable[..., Any]) -> Callable[..., Any]:
+    """What runs a call: itself. A view was proved for the strides that the capture saw, and a kernel may give others
+    (attention in Swin does): a reshape gives the same numbers for any."""
+    return torch.ops.aten.reshape.default if target is torch.ops.aten.view.default else target
 
 
 def target_name(target: Callable[..., Any]) -> str:

@@ -218,7 +218,7 @@ class Scene:
         """Which pixels of the scene's pictures a number does depend on, and how much (Luo et al. 2016)."""
         if number.kind != "activation" or number.name.startswith("loss"):
             raise UsageError(f"a {number.kind} has no field: {number.address}", fits="a number of a layer's output")
-        return effective_field(self.network, self.picture, number.name, number.index[1:])
+        return effective_field(self.network, self.picture, number.name, number.index[1:], values=self.recording.values)
 
     def box(self, number: Number, *, clipped: bool = True) -> Box:
         """The receptive field of a number, see ``Number.box``."""
