@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.ops import Op, TensorShape, op_for
-from pellucid.ops.terms import Call
+from pellucid.ops.terms import Call, Terms
 
 CLOSE = 1e-9  # of the sum of magnitudes, in float64
 
@@ -47,14 +47,16 @@ def opened(
 
 
 def assert_opens(target: Any, *arguments: Any, **options: Any) -> None:
-    """Every number of the main result is the sum of its terms; so is every number of each argument's gradient, unless
-    the operation leaves that to PyTorch (None)."""
+    """Every number of the main result is the sum of its terms; so is every number of each argument's gradient. Each
+    term's product is what its source and factor say."""
     op, call, truth = opened(target, *arguments, **options)
     checked = 0
     for at in np.ndindex(call.result.shape):
         terms = op.terms(at, call)
         assert not terms.missing, terms.missing
+        assert np.isfinite(terms.magnitude), f"{op} at {at}"
         assert abs(terms.total - call.result[at]) <= CLOSE * max(terms.magnitude, 1e-30), f"{op} at {at}"
+        assert_told(call, terms)
         checked += 1
     assert checked
     for slot, gradient in truth.items():
@@ -62,9 +64,32 @@ def assert_opens(target: Any, *arguments: Any, **options: Any) -> None:
             opened_gradient = op.terms_of_gradient(slot, at, call)
             assert opened_gradient is not None, f"{op} leaves the gradient of {slot} to PyTorch"
             bound = CLOSE * max(opened_gradient.magnitude, 1e-30)
+            assert np.isfinite(bound), f"{op}: gradient of {slot} at {at}"
             assert abs(opened_gradient.total - float(gradient[at])) <= bound, f"{op}: gradient of {slot} at {at}"
+            assert_told(call, opened_gradient)
             checked += 1
     assert checked
+
+
+def assert_told(call: Call, terms: Terms) -> None:
+    """Where a table has factors, each product is the number at its source times the factor; where no note says what
+    the factors are of the weight, they are its numbers."""
+    for group in terms.groups:
+        if group.factors is None:
+            continue
+        if group.source:
+            used = group.factors != 0  # of an infinite number nothing is nothing
+            told = _at(call, group.source, group.places)[used] * group.factors[used]
+            np.testing.assert_allclose(group.products[used], told, rtol=1e-12)
+            assert not group.products[~used].any()
+        if group.weight and not group.note:
+            np.testing.assert_array_equal(group.factors, _at(call, group.weight, group.weight_places))
+
+
+def _at(call: Call, slot: str, places: Any) -> Any:
+    """The numbers at flat places, 0 in the padding."""
+    padded = np.append(call.array(slot).reshape(-1).astype(np.float64), 0.0)
+    return padded[places]
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:

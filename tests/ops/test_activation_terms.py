@@ -164,6 +164,13 @@ def test_dropout_shows_its_mask_in_the_result(target: Any, p: float) -> None:
     assert_opens(target, numbers(4, 5, 3), p, True)
 
 
+def test_dropout_of_whole_maps_shows_its_mask_beside_a_zero() -> None:
+    torch.manual_seed(0)
+    x = numbers(4, 5, 3)
+    x[:, :, 1] = 0
+    assert_opens(aten.feature_dropout.default, x, 0.4, True)
+
+
 def test_dropout_of_zero_shows_no_mask() -> None:
     x = torch.zeros(3, dtype=torch.float64)
     op, call, _ = opened(aten.dropout.default, x, 0.4, True)

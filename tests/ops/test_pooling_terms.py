@@ -157,6 +157,9 @@ def test_the_indices_of_a_max_pooling_open_too(target: Any, settings: tuple[Any,
     indices = replace(call, which=1)
     totals = [op.terms(at, indices).total for at in np.ndindex(indices.result.shape)]
     assert totals == indices.result.reshape(-1).tolist()
+    for at in [(0, 0, 0, 0), (1, 1, 1, 2)]:
+        places = [group.places.tolist() for group in op.terms(at, indices).groups]
+        assert places == [group.places.tolist() for group in op.terms(at, call).groups]
 
 
 def test_what_is_no_number_wins_as_in_pytorch() -> None:
@@ -181,6 +184,7 @@ def test_max_pooling_names_winner_and_losers() -> None:
     op, call, _ = opened(aten.max_pool2d.default, x, [2, 2], [1, 1])
     winner, losers = op.terms((0, 0, 1), call).groups
     assert (winner.role, winner.places.tolist(), winner.products.tolist()) == ("winner", [5], [5])
+    assert winner.note == ""
     assert (losers.role, losers.places.tolist(), losers.products.tolist()) == ("loser", [1, 2, 4], [0, 0, 0])
     gradient = op.terms_of_gradient("self", (0, 0, 1), call)
     assert gradient is not None
@@ -200,6 +204,14 @@ def test_a_tie_shares_the_maximum() -> None:
     winners, losers = op.terms((), call).groups
     assert (winners.places.tolist(), winners.products.tolist(), winners.note) == ([0, 2], [1, 1], "1/2: a tie")
     assert losers.places.tolist() == [1]
+
+
+def test_the_logarithm_of_a_sum_is_the_largest_number_and_a_little_more() -> None:
+    op, call, _ = opened(aten.logsumexp.default, torch.tensor([1.0, 1000.0, 999.0], dtype=torch.float64), [0])
+    winner, rest, losers = op.terms((), call).groups
+    assert (winner.places.tolist(), winner.products.tolist()) == ([1], [1000])
+    assert rest.products.item() == pytest.approx(np.log1p(np.exp(-1)))
+    assert losers.places.tolist() == [0, 2]
 
 
 def test_variance_tells_its_mean() -> None:

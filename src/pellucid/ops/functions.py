@@ -100,7 +100,7 @@ def _clamp_slope(x: Any, y: Any, s: Settings) -> float:
 
 def _hardtanh(low: float | None = None, high: float | None = None) -> Function:
     def borders(s: Settings) -> tuple[float, float]:
-        return (s.get("min_val", -1.0) if low is None else low, s.get("max_val", 1.0) if high is None else high)
+        return (s["min_val"] if low is None else low, s["max_val"] if high is None else high)
 
     return Function(
         lambda x, s: np.minimum(np.maximum(x, borders(s)[0]), borders(s)[1]),
