@@ -18,7 +18,8 @@ from pellucid.errors import UsageError
 from pellucid.graph.ir import Graph, Node
 from pellucid.look.projection import recorded
 from pellucid.look.support import seen
-from pellucid.look.walk import Inputs, back, first, gradient, tensors_of, up_to
+from pellucid.look.walk import Inputs, back, first, gradient, tensors_of
+from pellucid.ops import Reach
 
 Ends = tuple[tuple[int, int], ...]  # the first and the last pixel of each axis
 MOST = 0.9545  # of the energy: what lies within two deviations of a normal distribution, as in the paper
@@ -76,7 +77,33 @@ class EffectiveField:
 def couples(graph: Graph, node: str) -> bool:
     """Whether a node's numbers depend on all pictures of the batch: whether a batch normalisation in training lies on
     the way to it."""
-    return any(part.op.couples_batch for part in up_to(graph, node).nodes)
+    return node in coupled(graph)
+
+
+def coupled(graph: Graph) -> frozenset[str]:
+    """The nodes whose numbers depend on all pictures of the batch."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        if node.op.couples_batch or any(name in found for name in node.inputs):
+            found.add(node.name)
+    return frozenset(found)
+
+
+def bounds(reach: Reach, index: Sequence[int], picture: Sequence[int]) -> Ends:
+    """The first and the last pixel that a number may see along each axis, padding included.
+
+    Args:
+        index: of the number in its tensor, the picture first. picture: the sizes of the axes, (H, W).
+    """
+    ends: list[tuple[int, int]] = [(0, size - 1) for size in picture]
+    for dim, axis in reach.dims.items():
+        ends[axis.of] = axis.box(index[dim])
+    return tuple(ends)
+
+
+def clipped(ends: Ends, picture: Sequence[int]) -> Ends:
+    """The part inside the picture; last < first where there is none."""
+    return tuple((max(0, low), min(size - 1, high)) for (low, high), size in zip(ends, picture, strict=True))
 
 
 def theoretical_field(graph: Graph, node: str, index: Sequence[int]) -> TheoreticalField:
@@ -97,13 +124,12 @@ def theoretical_field(graph: Graph, node: str, index: Sequence[int]) -> Theoreti
     if field is None:  # it depends on no picture
         nothing = ((0, -1),) * len(picture)
         return TheoreticalField(node, place, nothing, nothing, np.zeros(picture, np.bool_))
-    ends: list[tuple[int, int]] = [(0, size - 1) for size in picture]
     if couples(graph, node):
-        return TheoreticalField(node, place, tuple(ends), tuple(ends), np.ones(picture, np.bool_), True)
-    for dim, axis in field.reach.dims.items():
-        ends[axis.of] = axis.box(place[dim - 1])
+        whole = bounds(Reach(), (0, *place), picture)
+        return TheoreticalField(node, place, whole, whole, np.ones(picture, np.bool_), True)
+    ends = bounds(field.reach, (0, *place), picture)
     mask = seen(graph, node, place, field.reach.dims, picture)
-    return TheoreticalField(node, place, tuple(ends), _clipped(tuple(ends), picture), mask, field.unbounded)
+    return TheoreticalField(node, place, ends, clipped(ends, picture), mask, field.unbounded)
 
 
 def effective_field(
@@ -173,7 +199,7 @@ def _core(energy: NDArray[np.float64], field: TheoreticalField) -> Ends:
     held = np.cumsum(energy.reshape(-1)[order])
     reach = float(distance.reshape(-1)[order][np.searchsorted(held, MOST * held[-1])])
     ends = tuple((ceil(middle - reach), floor(middle + reach)) for middle in middles)
-    return _clipped(ends, energy.shape)
+    return clipped(ends, energy.shape)
 
 
 def _check_pictures(graph: Graph, inputs: Inputs) -> None:
@@ -198,10 +224,6 @@ def _checked(node: Node, index: Sequence[int]) -> tuple[int, ...]:
     if len(place) != len(shape) or not all(-n <= i < n for i, n in zip(place, shape, strict=True)):
         raise UsageError(f"'{node.name}' has no number at {place}", fits=f"an index within {shape}")
     return tuple(i % n for i, n in zip(place, shape, strict=True))
-
-
-def _clipped(ends: Ends, picture: Sequence[int]) -> Ends:
-    return tuple((max(0, low), min(size - 1, high)) for (low, high), size in zip(ends, picture, strict=True))
 
 
 def _sizes(ends: Ends) -> list[int]:

@@ -16,7 +16,8 @@ from pellucid.errors import UsageError, unknown
 from pellucid.graph import Account, Graph
 from pellucid.look import attribution
 from pellucid.look.deconvnet import deconvnet
-from pellucid.look.field import EffectiveField, effective_field
+from pellucid.look.field import EffectiveField, bounds, coupled, effective_field
+from pellucid.look.field import clipped as clipped_to
 from pellucid.look.number import Index, Number
 from pellucid.look.occlusion import occlusion
 from pellucid.look.projection import Projection
@@ -222,21 +223,14 @@ class Scene:
 
     def box(self, number: Number, *, clipped: bool = True) -> Box:
         """The receptive field of a number, see ``Number.box``."""
-        size = self.picture.shape[2:]
-        whole = tuple((0, int(n) - 1) for n in size)
+        picture = [int(n) for n in self.picture.shape[2:]]
         if number.kind in ("weight", "label") or (number.of_gradient and number.name in self.graph.tensors):
             return ()
+        reach = self._reaches.get(number.name, Reach())
         if number.of_gradient or number.name in self._coupled:
-            return whole  # a gradient depends on what the whole network says
-        reach = self._reaches.get(number.name)
-        if reach is None or not reach.dims:
-            return whole
-        found = dict(enumerate(whole))
-        for dim, axis in reach.dims.items():
-            first, last = axis.box(number.index[dim])
-            n = whole[axis.of][1]
-            found[axis.of] = (min(max(first, 0), n), max(min(last, n), 0)) if clipped else (first, last)
-        return tuple(found[axis] for axis in sorted(found))
+            reach = Reach()  # it depends on what the whole network says, or on the whole batch
+        ends = bounds(reach, number.index, picture)
+        return clipped_to(ends, picture) if clipped else ends
 
     def couples(self, number: Number) -> bool:
         """Whether the number depends on all pictures and places, through a normalisation by the batch."""
@@ -266,11 +260,7 @@ class Scene:
     @cached_property
     def _coupled(self) -> frozenset[str]:
         """The nodes whose numbers see all pictures and places, through a normalisation by the batch."""
-        found: set[str] = set()
-        for node in self.graph.nodes:
-            if getattr(node.op, "couples_batch", False) or any(name in found for name in node.inputs):
-                found.add(node.name)
-        return frozenset(found)
+        return coupled(self.graph)
 
     def _target(self, target: Any) -> Any:
         """Classes by name or number, one or one for each picture; None: each picture's strongest."""
