@@ -87,6 +87,11 @@ def reload(page: Page) -> None:
     assert page.value("document.body.dataset.old") is None
 
 
+def painted(page: Page) -> None:
+    """Until thumbnails that are in view are painted."""
+    page.value("new Promise(d=>requestAnimationFrame(()=>requestAnimationFrame(()=>setTimeout(d,20))))")
+
+
 def address(page: Page) -> str:
     """Of the open number; the page's own address says the same."""
     shown: str = page.texts("#address")[0]
@@ -491,9 +496,11 @@ def test_one_scale_makes_channels_comparable(page: Page) -> None:
         "[...document.querySelectorAll('.thumb canvas')].map(c=>Math.min(...c.getContext('2d')"
         ".getImageData(0,0,c.width,c.height).data.filter((_,i)=>i%4===2)))"
     )
+    painted(page)
     own = page.value(strongest)  # the least blue of each: what is strongest is orange or blue
     after(page, lambda: page.click(".one input"))
     assert page.value("document.querySelector('.one input').checked")
+    painted(page)
     one = page.value(strongest)
     assert sum(a != b for a, b in zip(own, one, strict=True)) >= 4
 
@@ -537,9 +544,11 @@ def test_the_language_is_switched_and_remembered(page: Page) -> None:
 def test_colours_follow_the_light(page: Page) -> None:
     go(page, "3[0,2,4,5]")
     corner = "document.querySelector('.thumb canvas').getContext('2d').getImageData(0,0,1,1).data.join()"
+    painted(page)
     light = page.value(corner)
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
     after(page, lambda: page.call("Emulation.setEmulatedMedia", media="screen", features=dark))
+    painted(page)
     assert page.value(corner) != light
     assert page.value("getComputedStyle(document.body).backgroundColor") == "rgb(18, 23, 31)"
 

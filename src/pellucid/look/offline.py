@@ -33,8 +33,9 @@ from pellucid.look.answers import (
 from pellucid.look.scene import Scene
 from pellucid.look.tiles import Tiles, packed, sheet, strongest_channels
 
-MAP_CELLS, GRADIENT_CELLS, WEIGHT_CELLS = 3_300_000, 600_000, 500_000  # a cell takes a byte or less
-NUMBER_BYTES, PROJECTION_BYTES = 3_000_000, 800_000
+# Together less than 10 MB: a cell takes a byte at most, and four letters of base64 hold three bytes.
+MAP_CELLS, GRADIENT_CELLS, WEIGHT_CELLS = 3_000_000, 500_000, 400_000
+NUMBER_BYTES, PROJECTION_BYTES = 2_600_000, 800_000
 MOST_NUMBERS = 2_400
 MOST_UPDATES = 40
 TERMS, DRAWN, LARGEST_PATCH = 40, 108, 1_200  # of one number

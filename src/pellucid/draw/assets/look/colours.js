@@ -6,6 +6,9 @@ const THEMES = {
 };
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
+/** Whether the reader wants it dark. */
+export const isDark = () => dark.matches;
+
 /** The colour of a share of the largest magnitude, -1 to 1, as [red, green, blue]. */
 export function colour(share) {
   const theme = dark.matches ? THEMES.dark : THEMES.light;

@@ -64,13 +64,25 @@ function channels(place, sheet, channel, gradients, actions) {
   const one = el("label", { class: "one" },
     el("input", { type: "checkbox", checked: actions.isOneScale, onchange: actions.oneScale }), " ", say("channels.one"));
   const box = el("div", { class: "thumbs", role: "group", "aria-label": words }, ...thumbs);
+  paintInView(box, thumbs, sheet, actions);
   box.style.gridTemplateColumns = `repeat(auto-fill, minmax(${shownWidth(sheet.layout.width) + 8}px, 1fr))`;
   return [el("h3", {}, words, pages), box, one];
 }
 
+/** Paint thumbnails as they scroll into view: a layer may have thousands of channels. */
+function paintInView(box, thumbs, sheet, actions) {
+  const seen = new IntersectionObserver((entries) => {
+    for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
+      const channel = Number(target.dataset.channel);
+      sheet.paint(target.firstChild, channel, actions.isOneScale ? sheet.most : sheet.largest[sheet.at(channel)]);
+      seen.unobserve(target);
+    }
+  }, { root: box, rootMargin: "200px" });
+  thumbs.forEach((one) => seen.observe(one));
+}
+
 function thumb(sheet, channel, pressed, actions, choose) {
   const canvas = document.createElement("canvas");
-  sheet.paint(canvas, channel, actions.isOneScale ? sheet.most : sheet.largest[sheet.at(channel)]);
   const { width, height } = sheet.layout;
   canvas.style.width = `${shownWidth(width)}px`;
   canvas.style.height = `${(shownWidth(width) * height) / width}px`;

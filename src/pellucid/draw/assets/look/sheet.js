@@ -1,6 +1,6 @@
 // The pictures of a tensor, a byte a cell, and which of its numbers stands in which cell (look/tiles.py says how).
 import { unpack } from "./bytes.js";
-import { colour } from "./colours.js";
+import { colour, isDark } from "./colours.js";
 import { ravel, unravel } from "./address.js";
 
 const ZERO = 128, STEPS = 127;
@@ -53,15 +53,32 @@ export class Sheet {
     const paper = canvas.getContext("2d");
     const image = paper.createImageData(width, height);
     const ratio = most > 0 ? this.largest[this.at(channel)] / most : 0;
-    const colours = Array.from({ length: 256 }, (_, code) => colour(code ? ((code - ZERO) / STEPS) * ratio : NaN));
+    const colours = palette(ratio), pixels = new Uint32Array(image.data.buffer);
     const first = this.at(channel) * this.cells;
     for (let cell = 0; cell < this.cells; cell++) {
-      const { x, y } = this.layout.where(cell);
-      const [r, g, b] = colours[this.codes[first + cell]];
-      image.data.set([r, g, b, 255], 4 * (y * width + x));
+      let at = cell; // of one tile, the cells follow one another as the pixels do
+      if (this.tiles.tiles > 1) {
+        const { x, y } = this.layout.where(cell);
+        at = y * width + x;
+      }
+      pixels[at] = colours[this.codes[first + cell]];
     }
     paper.putImageData(image, 0, 0);
   }
+}
+
+let known = { ratio: NaN, theme: null, pixels: null }; // most channels are painted with the same
+
+/** The pixel of each code, in the byte order of this machine; `ratio` scales the strongest. */
+function palette(ratio) {
+  if (known.ratio !== ratio || known.theme !== isDark()) known = { ratio, theme: isDark(), pixels: made(ratio) };
+  return known.pixels;
+}
+
+function made(ratio) {
+  const bytes = new Uint8ClampedArray(4 * 256);
+  for (let code = 0; code < 256; code++) bytes.set([...colour(code ? ((code - ZERO) / STEPS) * ratio : NaN), 255], 4 * code);
+  return new Uint32Array(bytes.buffer);
 }
 
 /** Tiles side by side, as near to a square as they go, a cell apart where a tile has more than one cell. */

@@ -19,7 +19,7 @@ export function showUpdate(update, error = "") {
     el("p", { class: "sum" }, `${short(update.before, 7)} → `, el("b", { id: "after" }, short(update.after, 7))),
     el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": say("update.title") },
       el("table", { class: "steps" }, el("tbody", {}, ...update.steps.map((step) => el("tr", {},
-        el("th", { scope: "row" }, word(step.name)), el("td", {}, el("code", {}, step.formula)), el("td", {}, step.sum)))))),
+        el("th", { scope: "row" }, step.name), el("td", {}, el("code", {}, step.formula)), el("td", {}, step.sum)))))),
     el("p", { class: "soft" }, say("update.made"), " ",
       update.terms.map((term) => `${word(term.role)} ${short(term.product, 7)}`).join(" + "), ` = ${short(update.after, 7)}`),
     update.note ? el("p", { class: "warn" }, update.note) : null);

@@ -1,6 +1,6 @@
 // All that the page says, in English and Chinese. What Python says in English (operations, roles, formulas) is
 // translated by zh.js where it is known there, and stays as it is elsewhere.
-import { OPERATIONS, TERMS } from "./zh.js";
+import { OPERATIONS, PIECES, TERMS } from "./zh.js";
 import { PHRASES } from "./phrases.js";
 
 const KEY = "pellucid-language";
@@ -47,8 +47,11 @@ export function sayAll() {
   for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", say(element.dataset.label));
 }
 
-/** A term of the field that Python names in English. */
-export const word = (english) => (spoken === "zh" ? TERMS[english] ?? english : english);
+/** A term of the field, a formula or a note, which Python says in English. */
+export function word(english) {
+  if (spoken !== "zh") return english;
+  return (Object.hasOwn(TERMS, english) ? TERMS[english] : null) ?? PIECES.reduce((said, [pattern, chinese]) => said.replace(pattern, chinese), english);
+}
 
 export const role = word;
 export const formula = (english) => english.split("; ").map(word).join("; ");

@@ -44,16 +44,47 @@ export const OPERATIONS = [
   [/^Cross[- ]entropy/, "交叉熵"],
   [/, labels smoothed by/, "，标签平滑"],
   [/, mean over the batch/, "，对批取均值"],
+  [/, mean\b/, "，均值"],
+  [/, sum\b/, "，求和"],
   [/^Input$/, "输入"],
   [/ \(not described\)/, "（未描述）"],
   [/, /g, "，"],
+];
+
+/** Replaced one after another in formulas and notes that are made of known pieces. */
+export const PIECES = [
+  [/^the largest of ([\d,]+)$/, "$1 个数中最大的一个"],
+  [/^the (?:smallest|least) of ([\d,]+)$/, "$1 个数中最小的一个"],
+  [/^mean of ([\d,]+)$/, "$1 个数的均值"],
+  [/^mean of log\(sum of exp\(logits\)\) - logit of the class$/, "对各图片取均值：log(Σ exp(logit)) − 正确类别的 logit"],
+  [/^log\(sum of exp\(logits\)\) of the row/, "该行的 log(Σ exp(logit))"],
+  [/^log\(sum of exp\(logits\)\) - logit of the class$/, "log(Σ exp(logit)) − 正确类别的 logit"],
+  [/^sum of the window/, "窗口之和"],
+  [/^sum of the gradients of its copies$/, "各副本的梯度之和"],
+  [/^a number of one of the tensors$/, "其中一个张量的一个数"],
+  [/^sum of (.+)$/, "$1，求和"],
+  [/the output's gradient/, "输出的梯度"],
+  [/the loss's gradient/, "损失的梯度"],
+  [/local derivative/, "局部导数"],
+  [/normalised input/, "归一化输入"],
+  [/\bgradient\b/g, "梯度"],
+  [/\bdeviation\b/g, "标准差"],
+  [/\bscale\b/g, "缩放"],
+  [/\bshift\b/g, "平移"],
+  [/\bmean\b/g, "均值"],
+  [/\bmask\b/g, "掩码"],
+  [/\btarget\b/g, "目标"],
+  [/\binput\b/g, "输入"],
+  [/\bkernel\b/g, "卷积核"],
+  [/\bweight\b/g, "权重"],
+  [/\bbias\b/g, "偏置"],
 ];
 
 /** Roles, formulas, facts and notes of terms; names of an update's lines. */
 export const TERMS = {
   "product": "乘积", "bias": "偏置", "padding": "填充", "winner": "胜者", "loser": "落选", "function": "函数值", "copy": "复制",
   "shift": "平移", "mean": "均值", "variance": "方差", "deviation": "标准差", "scaled input": "缩放后的输入", "scale": "缩放",
-  "statistics": "统计量", "batch": "批", "count": "个数", "constant": "常数", "addend": "加数", "kept": "保留", "dropped": "丢弃",
+  "statistics": "统计量",  "batch": "批", "count": "个数", "constant": "常数", "addend": "加数", "kept": "保留", "dropped": "丢弃",
   "drawn": "随机抽取", "logit": "logit", "normaliser": "归一化项", "share": "份额", "other": "其他", "target": "目标",
   "probability": "概率", "logarithm": "对数", "pixel": "像素", "weight": "权重", "own": "自身", "shared": "共享", "mask": "掩码",
   "divisor": "除数", "the loss itself": "损失本身", "whole": "整体", "place": "位置", "pixel / 255": "像素 / 255",
@@ -75,5 +106,9 @@ export const TERMS = {
   "learning rate": "学习率", "momentum": "动量", "dampening": "阻尼", "weight decay": "权重衰减", "step": "步数", "gradient": "梯度",
   "old weight": "旧权重", "new weight": "新权重", "decay": "衰减", "decayed gradient": "加衰减后的梯度", "clipped gradient": "裁剪后的梯度",
   "first moment": "一阶矩", "second moment": "二阶矩", "bias correction": "偏差修正", "step size": "步长", "velocity": "速度",
+  "from": "来自", "running statistics": "滑动统计量", "the batch": "当前批", "normalised": "归一化值", "log of the sum of exp": "log(Σ exp)", "rows": "行数", "p": "p",
+  "summand": "加数", "epsilon": "ε", "scale mean / deviation": "缩放 × 均值 / 标准差",
+  "old mean": "旧均值", "old mean square": "旧的平方均值", "mean square": "平方均值", "mean squared": "均值的平方",
+  "gradient squared": "梯度的平方", "old sum of squares": "旧的平方和", "scaled gradient": "缩放后的梯度",
   "average of squares": "平方的滑动平均", "sum of squares": "平方和", "denominator": "分母", "betas": "β", "eps": "ε",
 };
