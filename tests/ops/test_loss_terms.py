@@ -71,6 +71,16 @@ def test_a_mean_over_ignored_labels_alone_has_no_terms() -> None:
     assert "every label is ignored" in op.terms((), call).missing
 
 
+def test_the_facts_of_a_row_and_of_those_left_out() -> None:
+    logits = torch.zeros(3, 4, dtype=torch.float64)
+    labels = torch.tensor([0, -100, 2])
+    op, call, _ = opened(aten.cross_entropy_loss.default, logits, labels, None, NONE)
+    assert op.terms((0,), call).facts == {"rows": 1, "divisor": 1, "log of the sum of exp": pytest.approx(np.log(4))}
+    assert op.terms((1,), call).facts == {"rows": 1, "divisor": 1, "ignored": 1}
+    op, call, _ = opened(aten.cross_entropy_loss.default, logits, labels)
+    assert op.terms((), call).facts == {"rows": 3, "divisor": 2, "ignored": 1}
+
+
 def test_cross_entropy_names_its_terms() -> None:
     logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]], dtype=torch.float64)
     op, call, _ = opened(aten.cross_entropy_loss.default, logits, torch.tensor([0, 2]))
@@ -177,6 +187,9 @@ def test_fields() -> None:
     seen = [Reach({2: Axis(0), 3: Axis(1)}), Reach()]
     op = op_for("aten.cross_entropy_loss.default", arguments)
     assert op.field(seen, (2, 8, 8), arguments).dims == {1: Axis(0), 2: Axis(1)}
+    plain = {"self": TensorShape((2, 3, 8, 8)), "target": TensorShape((2, 3, 8, 8)), "reduction": NONE}
+    squares = op_for("aten.mse_loss.default", plain)
+    assert squares.field([seen[0], seen[0]], (2, 3, 8, 8), plain).dims == seen[0].dims
     mean = CrossEntropy()
     assert mean.field(seen, (), arguments).unbounded == {0, 1}
 

@@ -125,6 +125,14 @@ def test_reduction(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REDUCTIONS)
+def test_each_number_is_a_term_of_one_result(name: str) -> None:
+    target, settings, options = REDUCTIONS[name]
+    op, call, _ = opened(target, numbers(2, 3, 4), *settings, **options)
+    groups = [group for at in np.ndindex(call.result.shape) for group in op.terms(at, call).groups if group.source]
+    assert sorted(np.concatenate([group.places for group in groups])) == list(range(24))
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
 def test_reduction_of_equal_numbers_and_zeros(name: str) -> None:
     target, settings, options = REDUCTIONS[name]
     assert_opens(target, 3 + 0 * numbers(2, 3, 4), *settings, **options)
@@ -204,6 +212,11 @@ def test_a_tie_shares_the_maximum() -> None:
     winners, losers = op.terms((), call).groups
     assert (winners.places.tolist(), winners.products.tolist(), winners.note) == ([0, 2], [1, 1], "1/2: a tie")
     assert losers.places.tolist() == [1]
+
+
+def test_what_is_no_number_wins_a_maximum_over_a_dimension() -> None:
+    op, call, _ = opened(aten.amax.default, torch.tensor([2.0, torch.nan, 1.0], dtype=torch.float64), [0])
+    assert op.terms((), call).groups[0].places.tolist() == [1]
 
 
 def test_the_logarithm_of_a_sum_is_the_largest_number_and_a_little_more() -> None:
