@@ -26,6 +26,7 @@ from pellucid.look.strongest import Strongest
 from pellucid.look.subject import Subject, subject_of
 from pellucid.look.walk import up_to
 from pellucid.train import Model
+from pellucid.train.allocator import keeping_freed_memory
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how much of it, of how much)."""
@@ -160,10 +161,11 @@ class _Work:
         """The strongest of all pictures; goes on where the folder was left, and writes to it every few seconds."""
         kept, done = folder.strongest() if folder is not None else ({}, 0)
         found = {
-            layer.name: _again(kept[layer.name]) if kept else Strongest(layer.channels, self.k) for layer in self.layers
+            layer.name: Strongest.from_arrays(vars(kept[layer.name])) if kept else Strongest(layer.channels, self.k)
+            for layer in self.layers
         }
         graph, total, saved = up_to(self.graph, *found), len(self.source), time.monotonic()
-        with torch.no_grad():
+        with torch.no_grad(), keeping_freed_memory():
             for images in self.source.batches(done, self.batch) if done < total else ():
                 _, values = graph.run(images, record=list(found))
                 for layer in self.layers:
@@ -180,7 +182,7 @@ class _Work:
         """What was found, with the pixels that each place sees."""
         ranks = {}
         for layer in self.layers:
-            own = {name: tensor.numpy() for name, tensor in found[layer.name].tensors().items()}
+            own: dict[str, Any] = found[layer.name].arrays()
             seen = boxes(self.fields[layer.name], layer, own["places"], self.picture)
             ranks[layer.name] = Ranks(**own, boxes=seen)
         return ranks
@@ -231,10 +233,6 @@ def _network(subject: Subject) -> str:
     """What the network is called, rather than the folder that it came from."""
     named = subject.model.settings.net if subject.model is not None else "given:module"
     return type(subject.net).__name__ if named == "given:module" else named.rpartition(":")[2]
-
-
-def _again(ranks: Ranks) -> Strongest:
-    return Strongest.from_tensors({name: torch.from_numpy(array) for name, array in vars(ranks).items()})
 
 
 def _captured(subject: Subject, source: Source) -> Graph:
