@@ -8,7 +8,7 @@ import { language, onLanguage, say, sayAll, setLanguage } from "./words.js";
 import { markLayer, nameNetwork, startNetwork } from "./network.js";
 import { onThemeChange } from "./colours.js";
 import { Sheet } from "./sheet.js";
-import { showField, showPicture } from "./picture.js";
+import { keepPlace, showField, showPicture } from "./picture.js";
 import { showLayer } from "./layer.js";
 import { showMissing, showNumber } from "./number.js";
 import { showUpdate } from "./update.js";
@@ -220,6 +220,7 @@ function begin() {
       back();
     }
   });
+  keepPlace(network.input);
   startNetwork(network, openPath);
   if (start.live) startPad(network.input, start.most_bytes, sendPicture, (message) => tell(message, true));
   else new MutationObserver(markAway).observe(byId("number"), { childList: true, subtree: true });

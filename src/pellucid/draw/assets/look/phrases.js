@@ -88,8 +88,8 @@ export const PHRASES = {
   "to.value": ["The number itself", "数值本身"],
   "number.begin": ["Choose a picture first.", "请先选择一张图片。"],
   "number.notHeld": ["This number is not in this page; the live page opens it:", "本页没有保存这个数值；打开它请运行："],
-  "is.activation": ["What {operation} ({path}) gives at {at}.", "{operation}（{path}）在{at} 处的输出。"],
-  "is.single": ["What {operation} ({path}) gives.", "{operation}（{path}）的输出。"],
+  "is.activation": ["The output of {operation} ({path}) at {at}.", "{operation}（{path}）在{at} 处的输出。"],
+  "is.single": ["The output of {operation} ({path}).", "{operation}（{path}）的输出。"],
   "is.gradient": [
     "How much the loss changes with {address}: the gradient of the loss with respect to it.",
     "损失随 {address} 变化的快慢：损失对它的梯度。",

@@ -16,7 +16,6 @@ export async function showPicture(scene, classes, actions) {
   canvas.width = image.width;
   canvas.height = image.height;
   canvas.getContext("2d").drawImage(image, 0, 0);
-  byId("picture-frame").hidden = false;
   fill(byId("top"), ...scene.top.slice(0, 5).map((found) => bar(found, scene, actions)));
   showLabel(scene, classes, actions);
 }
@@ -49,6 +48,13 @@ function showLabel(scene, classes, actions) {
     el("p", { class: "soft" }, say(scene.predicted ? "label.by.prediction" : "label.by.you"), " ",
       el("button", { type: "button", class: "link", "data-address": scene.loss, onclick: () => actions.open(scene.loss) },
         say("label.loss", { value: short(scene.loss_value) }))));
+}
+
+/** Keep the picture's place before there is one, so that nothing moves under a pen when it comes. */
+export function keepPlace({ rows, columns }) {
+  const canvas = byId("picture-canvas");
+  canvas.width = columns;
+  canvas.height = rows;
 }
 
 /** Draw the receptive field of a record over the picture; none for a weight. */
