@@ -270,6 +270,15 @@ def test_pictures_and_scenes_do_not_pile_up(lens: look.Lens, monkeypatch: pytest
         found.prediction(names[0])
 
 
+def test_a_kept_picture_stays(lens: look.Lens, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_PICTURES", 2)
+    found = Answers(lens)
+    first = found.add(pixels(), keep=True)
+    others = [found.add(pixels(seed)) for seed in range(1, 6)]
+    assert found.prediction(first)["picture"] == first
+    assert list(found._pictures) == [others[-2], others[-1], first]
+
+
 def test_the_same_picture_has_the_same_name(answers: Answers, picture: str) -> None:
     assert answers.add(encoded()) == picture
     assert answers.add(pixels(1)) != picture

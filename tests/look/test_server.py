@@ -277,6 +277,27 @@ def test_a_mistake_of_ours_is_answered(server: LookServer, monkeypatch: pytest.M
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"",
+    ],
+)
+def test_what_is_no_request_leaves_the_server_well(server: LookServer, said: bytes, capfd: Any) -> None:
+    with socket.create_connection(server.server_address[:2], timeout=20) as wire:
+        wire.sendall(said)
+        wire.shutdown(socket.SHUT_WR)
+        got = b"".join(iter(lambda: wire.recv(65536), b""))
+    assert not got or b'"error":' in got
+    assert ask(server, "/nothing").status == 404
+    assert capfd.readouterr().err == ""
+
+
 def test_a_flood_does_not_pile_up(answers: Answers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "MOST_CONNECTIONS", 5)
     monkeypatch.setattr("pellucid.look.answers.MOST_PICTURES", 4)

@@ -39,7 +39,7 @@ def look(
     from pellucid.look.answers import Answers
 
     answers = Answers(Lens(run, training=training, weights=weights), None if label is None else _class(label))
-    name = answers.add(picture) if picture is not None else ""
+    name = answers.add(picture, keep=True) if picture is not None else ""
     if html is not None:
         from pellucid.look.offline import write_page
 

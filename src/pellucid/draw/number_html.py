@@ -30,6 +30,7 @@ overflow-wrap:anywhere}
 height:18px;padding:1px 4px;text-align:center;font-size:12px;
 background:color-mix(in srgb,rgb(209,105,14) var(--up,0%),
 color-mix(in srgb,rgb(31,111,235) var(--down,0%),transparent))}
+.pellucid-number table.written td{min-width:4.2em}
 .pellucid-number table.cells td.outside{border-style:dashed;opacity:.7}
 .pellucid-number table.terms td,.pellucid-number table.terms th{padding:2px 12px 2px 0;text-align:right;border:0;
 background:none;white-space:nowrap}
@@ -71,7 +72,7 @@ def short(value: Any) -> str:
     """
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
+    return f"{value + 0:.4g}" if isinstance(value, int | float) else str(value)  # + 0: no minus before a zero
 
 
 def box_words(box: Sequence[Sequence[int]]) -> str:
@@ -122,14 +123,15 @@ def _grid(values: NDArray[np.float64], largest: float, outside: NDArray[np.bool_
         for row, edge in zip(values, outside, strict=True)
     ]
     body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f'<table class="cells" aria-label="{name}"><tbody>{body}</tbody></table>'
+    kind = "cells written" if written else "cells"
+    return f'<table class="{kind}" aria-label="{name}"><tbody>{body}</tbody></table>'
 
 
 def _cell(value: float, largest: float, outside: bool, written: bool) -> str:
     share = min(1.0, abs(value) / largest) if np.isfinite(value) else 0.0
     kind = ' class="outside"' if outside else ""
     side = "up" if value >= 0 else "down"
-    said = f"{value:.3g}"
+    said = f"{value + 0:.3g}"
     title = f"{said}, padding" if outside else said
     return f'<td{kind} style="--{side}:{65 * share:.0f}%" title="{title}">{said if written else ""}</td>'
 

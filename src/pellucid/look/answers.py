@@ -57,6 +57,7 @@ class Answers:
         self._turn = threading.RLock()
         self._network: tuple[Answer, Account] | None = None
         self._pictures: OrderedDict[str, Pixels] = OrderedDict()
+        self._kept: set[str] = set()
         self._scenes: OrderedDict[tuple[str, int | None], Scene] = OrderedDict()
 
     def network(self) -> Answer:
@@ -67,8 +68,10 @@ class Answers:
         """Shapes and receptive fields of every node, the loss among them."""
         return self._known()[1]
 
-    def add(self, picture: Any) -> str:
-        """Keep a picture (encoded bytes, a path, a PIL image, an array), brought to the network's size; its name.
+    def add(self, picture: Any, *, keep: bool = False) -> str:
+        """Take a picture (encoded bytes, a path, a PIL image, an array), brought to the network's size; its name.
+
+        It stays until ``MOST_PICTURES`` others were asked about since; with ``keep``, for ever.
 
         Raises:
             DecodeError: where it cannot be decoded, or has too many pixels.
@@ -78,8 +81,11 @@ class Answers:
         with self._turn:
             self._pictures[name] = pixels
             self._pictures.move_to_end(name)
-            while len(self._pictures) > MOST_PICTURES:
-                self._pictures.popitem(last=False)
+            if keep:
+                self._kept.add(name)
+            passing = [other for other in self._pictures if other not in self._kept]
+            for other in passing[: max(0, len(passing) - MOST_PICTURES)]:
+                del self._pictures[other]
         return name
 
     def prediction(self, picture: str, label: int | None = None) -> Answer:
