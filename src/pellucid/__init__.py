@@ -26,4 +26,17 @@ _homes = {
     "train": ".train",
 }
 __getattr__, __dir__ = attach(__name__, _homes)
-__all__ = ["Graph", "Model", "PellucidError", "capture", "data", "draw", "graph", "look", "nets", "ops", "summary", "train"]
+__all__ = [
+    "Graph",
+    "Model",
+    "PellucidError",
+    "capture",
+    "data",
+    "draw",
+    "graph",
+    "look",
+    "nets",
+    "ops",
+    "summary",
+    "train",
+]
