@@ -343,7 +343,7 @@ def test_channels_are_compared_across_layers(plain: Page) -> None:
     rows = {row[0]: row[1:] for row in (text.split("\t") for text in plain.texts("#comparison tbody tr"))}
     assert rows["strongest"] == ["30", "360"]
     assert rows["share of one class"] == ["100%", "33%"]
-    assert rows["classes"] == ["fox 9", "fox 3 · cat 3 · ankle boot 3"]
+    assert rows["classes"] == ["fox ×9", "fox ×3 · cat ×3 · ankle boot ×3"]
     shared = {(2 + 3 * i) % 24 for i in range(9)} & set(range(5, 14))
     assert rows["pictures shared with the first"] == ["–", str(len(shared))]
     assert "compare=stem:2|deep.wide:5" in address(plain)

@@ -58,6 +58,8 @@ const about = (l, c) => { // what the labels of a channel's pictures say
   return known.get(key);
 };
 
+const counted = classes => classes.map(([name, count]) => name + ' ×' + count).join(' · ');
+
 // ---- pictures ----------------------------------------------------------------------------------------------------
 const images = new Map();
 const image = sheet => {
@@ -183,7 +185,7 @@ const address = (l, c) => '#' + new URLSearchParams({layer: DATA.layers[l].name,
 const fill = (card, l, c, named) => {
   const layer = DATA.layers[l], {classes} = about(l, c), pinned = state.compare.some(([a, b]) => a === l && b === c);
   const values = layer.values[c];
-  const chips = classes.map(([name, count]) => name + ' ' + count).join(' · ');
+  const chips = counted(classes);
   card.replaceChildren(
     make('header', {},
       make('h3', {}, make('a', {href: address(l, c), text: (named ? layer.name + ' · ' : '') + title(l, c)})),
@@ -192,7 +194,8 @@ const fill = (card, l, c, named) => {
     make('p', {class: 'facts-line', title: chips},
       make('b', {text: number(values[0])}), ' ', make('span', {class: 'soft', text: chips})),
     make('div', {class: 'pairing'}, mosaic(l, c, 'patches'),
-      layer.projections ? mosaic(l, c, 'projections') : make('p', {class: 'soft none', text: say('noProjections')})));
+      layer.projections ? mosaic(l, c, 'projections') :
+        named && make('p', {class: 'soft none', text: say('noProjections')})));
   if (layer.nans[c]) card.append(make('p', {class: 'warn', text: say('nans', {count: layer.nans[c]})}));
   if (!filled(layer, c)) card.append(make('p', {class: 'soft', text: say('nothing')}));
 };
@@ -302,7 +305,7 @@ const compare = () => {
     [say('strongest'), ([l, c]) => number(DATA.layers[l].values[c][0])],
     [say('weakest'), ([l, c]) => number(DATA.layers[l].values[c][filled(DATA.layers[l], c) - 1] ?? null)],
     [say('purity'), ([l, c]) => about(l, c).classes.length ? Math.round(about(l, c).purity * 100) + '%' : '–'],
-    [say('classes'), ([l, c]) => about(l, c).classes.map(([name, count]) => name + ' ' + count).join(' · ') || '–'],
+    [say('classes'), ([l, c]) => counted(about(l, c).classes) || '–'],
   ];
   if (state.compare.length > 1) {
     const own = ([l, c]) => new Set(DATA.layers[l].pictures[c].filter(i => i >= 0));
