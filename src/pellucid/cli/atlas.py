@@ -56,7 +56,7 @@ def atlas(
     print(f"page: {files[0]}" + (f", with {len(files) - 1} sheets in {files[1].parent}" if len(files) > 1 else ""))
     left_out = [name for name in made if name not in made.projected]
     if left_out:
-        print(f"without projections: {', '.join(left_out)}")
+        print(f"without projections: {', '.join(left_out) if made.projected else 'all layers'}")
 
 
 class _Shown:
