@@ -666,7 +666,7 @@ def test_batches_shrink_where_maps_are_large(monkeypatch: pytest.MonkeyPatch) ->
         return max(seen)
 
     assert largest(1 << 28) == 40
-    floats = 5 * SIDE**2 + 7 * 16 + 4 + 3 * 5 * SIDE**2  # kept, and three of the largest on the way
+    floats = 4 * 5 * SIDE**2  # four of the largest
     assert largest(9 * 4 * floats + 100) == 9
     assert largest(1) == 1
 

@@ -6,6 +6,8 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 from torch import nn
 
 from pellucid.errors import UsageError, unknown
-from pellucid.graph import Graph, capture
+from pellucid.graph import Graph, Node, Ref, capture
 from pellucid.look import atlas_files as files
 from pellucid.look.atlas_files import Folder
 from pellucid.look.atlas_layers import Layer, Ranks, boxes, layers_of
@@ -25,6 +27,7 @@ from pellucid.look.atlas_source import Source, source_of
 from pellucid.look.strongest import Strongest
 from pellucid.look.subject import Subject, subject_of
 from pellucid.look.walk import up_to
+from pellucid.ops import Opaque
 from pellucid.train import Model
 from pellucid.train.allocator import keeping_freed_memory
 
@@ -33,7 +36,8 @@ Progress = Callable[[str, int, int], None]
 
 SAVE_SECONDS = 5.0  # between two writings of what was found so far
 _BATCH = 500  # pictures, at most: that of evaluation
-_BUDGET = 256 << 20  # bytes of the numbers that a batch keeps
+_BUDGET = 512 << 20  # bytes of the numbers of a batch that are there at one time
+_AT_ONCE = 4  # maps as large as the largest, about: roads that meet again, and what an operation needs
 _MOST = 100  # patches a channel
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in memory, of an argument that is an object
 
@@ -95,9 +99,8 @@ class _Work:
         self.layers = layers_of(self.graph, [layers] if isinstance(layers, str) else layers, self.picture)
         account = self.graph.account(1)
         self.fields = {layer.name: account[layer.name].field for layer in self.layers}
-        kept = sum(account[layer.name].activation_bytes for layer in self.layers)
-        highest = max(row.activation_bytes for row in account.rows)
-        self.batch = int(max(1, min(_BATCH, _BUDGET // (kept + 3 * highest + 1))))
+        largest = max(row.activation_bytes for row in account.rows)
+        self.batch = int(max(1, min(_BATCH, _BUDGET // (_AT_ONCE * largest + 1))))
 
     def run(self, folder: str | Path | None, split: str, projections: bool | Sequence[str], tell: Progress) -> Atlas:
         about, chosen = self.about(split), self.projected(projections)
@@ -164,13 +167,15 @@ class _Work:
             layer.name: Strongest.from_arrays(vars(kept[layer.name])) if kept else Strongest(layer.channels, self.k)
             for layer in self.layers
         }
-        graph, total, saved = up_to(self.graph, *found), len(self.source), time.monotonic()
+        layers = {layer.name: layer for layer in self.layers}
+
+        def see(name: str, value: Any) -> None:
+            found[name].update(layers[name].of(value), done)
+
+        graph, total, saved = _watched(self.graph, list(found), see), len(self.source), time.monotonic()
         with torch.no_grad(), keeping_freed_memory():
             for images in self.source.batches(done, self.batch) if done < total else ():
-                _, values = graph.run(images, record=list(found))
-                for layer in self.layers:
-                    found[layer.name].update(layer.of(values[layer.name]), done)
-                del values  # before the next batch asks for as much
+                graph.run(images)
                 done += len(images)
                 if folder is not None and (done == total or time.monotonic() - saved >= SAVE_SECONDS):
                     folder.put_strongest(self.ranks(found), done)
@@ -245,6 +250,31 @@ def _captured(subject: Subject, source: Source) -> Graph:
     if len(graph.inputs) != 1:
         raise UsageError(f"{subject.name} takes {len(graph.inputs)} inputs", fits="a network of pictures alone")
     return graph
+
+
+def _watched(graph: Graph, names: Sequence[str], see: Callable[[str, Any], None]) -> Graph:
+    """The part of a graph that some nodes need, with a call behind each of them that shows its value while it is at
+    hand: none is kept longer than the network itself needs it, and each is read while it is still in the cache."""
+    nodes: list[Node] = []
+    for node in up_to(graph, *names).nodes:
+        nodes.append(node)
+        if node.name in names:
+            watcher = Node(
+                name=f"{node.name}/seen",
+                op=Opaque("seen"),
+                target="seen",
+                call=partial(see, node.name),
+                arguments=(Ref(node.name),),
+                options={},
+                path=node.path,
+                source="",
+                dims=(),
+                itemsize=0,
+                schema=("value",),
+                hidden=True,
+            )
+            nodes.append(watcher)
+    return replace(graph, nodes=tuple(nodes), outputs=())
 
 
 def _fingerprint(graph: Graph) -> str:
