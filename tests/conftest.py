@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,14 @@ from tests.browser import Browser, find_chromium
 
 _SHARED = Path(os.environ.get("PELLUCID_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 _FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
+
+
+@pytest.fixture(autouse=True)
+def with_small_numbers() -> None:
+    """Training lets the processor take numbers below 1e-38 for 0, for the whole process. A test that follows in the same
+    worker gets them back: hypothesis draws such numbers."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

@@ -322,3 +322,39 @@ def test_a_size_asked_of_a_map_is_no_use_of_its_numbers() -> None:
     number = look_open(net, x.detach(), label=[0, 1]).gradient("input", (1, 0, 2, 1))
     assert x.grad is not None
     assert number.total == pytest.approx(x.grad[1, 0, 2, 1].item(), rel=1e-5)
+
+
+def test_attention_opens_into_weights_scores_and_query_times_key() -> None:
+    class Attends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.all = nn.Linear(6, 18)
+
+        def forward(self, x: Tensor) -> Tensor:
+            query, key, value = (part.view(-1, 4, 2, 3).transpose(1, 2) for part in self.all(x).chunk(3, -1))
+            return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+
+    torch.manual_seed(0)
+    net, x = Attends(), torch.randn(1, 4, 6)
+    scene = look_open(net, x)
+    name = scene.nodes[-1]
+    query, key, _ = (part.view(-1, 4, 2, 3).transpose(1, 2) for part in net.all(x).chunk(3, -1))
+    scores = (query @ key.transpose(2, 3) / 3**0.5).masked_fill(torch.ones(4, 4).triu(1).bool(), -torch.inf)
+    weights = scores.softmax(-1).detach().numpy()
+    number = scene.at(name, (0, 1, 2, 0))
+    assert number.adds_up
+    term = number.terms()[1]
+    assert term.weight is not None
+    assert term.weight.address == f"{name}~weights[0,1,2,1]"
+    assert term.weight.value == pytest.approx(weights[0, 1, 2, 1], rel=1e-5)
+    assert term.weight.adds_up
+    score = term.weight.terms()[0].open()
+    assert score.value == pytest.approx(float(scores[0, 1, 2, 1].detach()), rel=1e-5)
+    assert score.adds_up
+    assert len(score.terms()) == 3
+    assert score.terms()[0].source.value == pytest.approx(float(query[0, 1, 2, 0].detach()), rel=1e-5)
+    assert scene.open(term.weight.address).value == term.weight.value
+    np.testing.assert_allclose(scene.values(f"{name}~weights"), weights, atol=1e-6)
+    assert scene.at(f"{name}~weights", (0, 1, 0, 3)).value == 0
+    with pytest.raises(UsageError, match="is made inside a call: autograd keeps no gradient of it"):
+        term.weight.gradient()

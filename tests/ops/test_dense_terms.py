@@ -188,7 +188,7 @@ def test_an_attention_weight_opens_as_a_score() -> None:
     scores = (q @ k.repeat_interleave(2, 1).mT / 6**0.5 + mask).detach()
     weights = scores.softmax(-1)
     for at in np.ndindex(2, 4, 3, 5):
-        terms = op.weight_terms(at, call)
+        terms = op.inside_terms("scores", at, call)
         assert abs(terms.total - float(scores[at])) <= CLOSE * terms.magnitude
         assert terms.facts["attention weight"] == pytest.approx(float(weights[at]), rel=1e-12)
         powers = (scores[at[:-1]] - scores[at[:-1]].max()).exp()
@@ -211,11 +211,11 @@ def test_an_attention_weight_opens_as_a_score() -> None:
 def test_what_is_hidden_has_a_score_of_minus_infinity(settings: dict[str, Any], at: Any, note: str) -> None:
     op, call, _ = opened(aten.scaled_dot_product_attention.default, *(numbers(1, 1, 3, 4) for _ in "qkv"), **settings)
     assert isinstance(op, Attention)
-    terms = op.weight_terms(at, call)
+    terms = op.inside_terms("scores", at, call)
     assert terms.total == -np.inf
     assert terms.groups[-1].note == note
     assert terms.facts["attention weight"] == 0
-    assert [group.role for group in op.weight_terms((0, 0, 1, 0), call).groups] == ["product"]
+    assert [group.role for group in op.inside_terms("scores", (0, 0, 1, 0), call).groups] == ["product"]
 
 
 def test_a_query_that_may_see_no_key_gives_no_weights() -> None:
@@ -223,7 +223,7 @@ def test_a_query_that_may_see_no_key_gives_no_weights() -> None:
     qkv = (numbers(1, 1, 3, 4) for _ in "qkv")
     op, call, _ = opened(aten.scaled_dot_product_attention.default, *qkv, attn_mask=hidden)
     assert isinstance(op, Attention)
-    terms = op.weight_terms((0, 0, 1, 2), call)
+    terms = op.inside_terms("scores", (0, 0, 1, 2), call)
     assert (terms.facts["attention weight"], terms.facts["sum of exp(score - largest)"]) == (0, 0)
 
 

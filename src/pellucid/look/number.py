@@ -98,7 +98,8 @@ class Number:
     @property
     def node(self) -> Node | None:
         """The call that made it; None for pixels and weights."""
-        return self.scene.recording.nodes.get(self.name)
+        inner = self.scene.recording.inner_of(self.name)
+        return self.scene.recording.nodes.get(self.name) if inner is None else inner[0]
 
     @property
     def kind(self) -> str:
@@ -190,7 +191,15 @@ class Number:
         return self.scene.box(self, clipped=False)
 
     def gradient(self) -> Number:
-        """dL/d(this number)."""
+        """dL/d(this number).
+
+        Raises:
+            UsageError: for what a call makes on its way and does not return, such as attention's weights.
+        """
+        if self.scene.recording.inner_of(self.name) is not None:
+            raise UsageError(
+                f"{self.name} is made inside a call: autograd keeps no gradient of it", fits="the call's own"
+            )
         return Number(self.scene, self.name, self.index, self.which, True)
 
     def __float__(self) -> float:

@@ -40,6 +40,10 @@ def number_behind(number: Number, part: Part, slot: str, place: int) -> Number |
 def _of_value(number: Number) -> tuple[Part, ...]:
     from pellucid.look.number import Part
 
+    inner = number.scene.recording.inner_of(number.name)
+    if inner is not None:
+        call = number.scene.recording.call(inner[0])
+        return (Part(inner[0].op.inside_terms(inner[1], number.index, call), inner[0], call),)
     node = number.node
     if node is None:
         behind = number.scene.pixel_terms(number) if number.kind == "pixel" else None

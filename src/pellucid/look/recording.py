@@ -70,11 +70,29 @@ class Recording:
     def tensor(self, tied: Tied) -> Tensor:
         """Its values, as autograd knows them."""
         value = self.values.get(tied.name, self.leaves.get(tied.name))
+        if value is None:
+            value = self._inner(tied.name)
         if isinstance(value, tuple | list):
             value = value[tied.which]
         if not isinstance(value, Tensor):
             raise UsageError(f"{tied.name} holds no tensor", fits="scene.nodes lists those that do")
         return value
+
+    def inner_of(self, name: str) -> tuple[Node, str] | None:
+        """The call and the inner number that a name such as ``attention~weights`` means."""
+        outer, mark, inner = name.rpartition("~")
+        node = self.nodes.get(outer)
+        return (node, inner) if mark and node is not None and inner in node.op.inside else None
+
+    def _inner(self, name: str) -> Tensor | None:
+        """Numbers that a call made on its way, made again; kept like those that it returned."""
+        found = self.inner_of(name)
+        if found is None:
+            return None
+        node, inner = found
+        self.values[name] = torch.from_numpy(node.op.inside_array(inner, self.call(node)))
+        made: Tensor = self.values[name]
+        return made
 
     def array(self, tied: Tied) -> Array:
         """Its numbers.
@@ -117,6 +135,8 @@ class Recording:
     def behind(self, node: Node, slot: str) -> Tied:
         """The tensor in a slot of a node's call (``input``, ``tensors[1]``)."""
         name, bracket, rest = slot.partition("[")
+        if name.startswith("~"):  # made by the call on its way
+            return Tied(f"{node.name}{name}")
         value = node.by_name()[name]
         if bracket and isinstance(value, list | tuple):
             value = value[int(rest[:-1])]

@@ -272,6 +272,8 @@ class Scene:
         names = {own.name for own in self.graph.inputs} | set(self.graph.tensors) | set(self.recording.nodes)
         if path in names:
             return self.recording.tied(path)
+        if self.recording.inner_of(path) is not None:
+            return Tied(path)
         inside = [node.name for node in self.graph.shown if f"{node.path}.".startswith(f"{path}.")]
         if path and inside:
             return self.recording.tied(inside[-1])

@@ -13,7 +13,7 @@ With dropout, values are weighted by what dropout made of a, here b, so that a v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
@@ -126,6 +126,16 @@ class Heads:
         recorded = np.asarray(self.call.results[1][leads] if leads else self.call.results[1][None], np.float64)
         return recorded if query is None else recorded[:, query : query + 1]
 
+    def inner(self, name: str) -> Floats:
+        """(..., L, S): the scores, or the weights that the softmax makes of them."""
+        every = np.unravel_index(np.arange(int(np.prod(self.lead))), self.lead) if self.lead else ()
+        found = self.weights(every) if name == "weights" else self.scores(every)
+        return found.reshape(*self.lead, *found.shape[-2:])
+
+    def row(self, lead: Index, query: int, keys: int) -> Places:
+        """Flat places of a query's scores or weights in (..., L, S)."""
+        return flat((*self.lead, self.call.results[0].shape[-2], keys), *lead, query, np.arange(keys))
+
     def out(self, leads: Leads, *rest: Any) -> Places:
         """Flat places in the result of B heads, all combinations with indices of its last two dimensions."""
         shape = self.call.results[0].shape
@@ -153,6 +163,8 @@ def attention_terms(heads: Heads, at: Index) -> Terms:
     places = flat(values, *lead, np.arange(values[-2]), column)
     note = "attention weight after dropout" if heads.dropped else "attention weight"
     table = scaled("product", call, "value", places, weights, note)
+    if not heads.dropped:
+        table = replace(table, weight="~weights", weight_places=heads.row(at[:-2], query, len(weights)))
     largest = int(weights.argmax()) if len(weights) else 0
     facts: dict[str, float | str] = {
         "largest weight": float(weights[largest]),
@@ -163,6 +175,20 @@ def attention_terms(heads: Heads, at: Index) -> Terms:
 
 
 def weight_terms(heads: Heads, at: Index) -> Terms:
+    """The weight a[l, t] = exp(s[l, t] - largest) / sum: of its own score, and the others in the denominator."""
+    scores = heads.scores(heads.one(at[:-2]), at[-2])[0, 0]
+    places, key, top = heads.row(at[:-2], at[-2], len(scores)), at[-1], float(scores.max())
+    note = "exp(x - largest) / sum"
+    own = Group("share", softmax(scores)[key : key + 1], "~scores", places[key : key + 1], note=note)
+    others = np.delete(places, key)
+    facts: dict[str, float | str] = {
+        "largest score": top,
+        "sum of exp(score - largest)": float(np.exp(scores - top).sum()) if np.isfinite(top) else 0.0,
+    }
+    return Terms((own, Group("denominator", np.zeros(len(others)), "~scores", others, note=note)), note, facts)
+
+
+def score_terms(heads: Heads, at: Index) -> Terms:
     """The score s[l, t] = sum over e of q[l, e] k[t, e] scale + mask[l, t]; its share of the softmax in the facts."""
     call, leads, (query, key) = heads.call, heads.one(at[:-2]), at[-2:]
     slots = {slot: [int(index[0]) for index in heads.place(slot, leads)] for slot in ("query", "key")}

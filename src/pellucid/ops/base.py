@@ -11,7 +11,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from pellucid.ops.field import Reach, joined
-from pellucid.ops.terms import Call, Index, Terms
+from pellucid.ops.terms import Array, Call, Index, Terms
 
 Shape = tuple[int, ...]
 Arguments = Mapping[str, Any]  # of a call, by the names of its schema; a tensor stands as its Shape
@@ -28,6 +28,7 @@ class Op:
     targets: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[str] = "opaque"
     is_view: ClassVar[bool] = False  # whether the result shares the memory of the input
+    inside: ClassVar[tuple[str, ...]] = ()  # numbers that the call makes on its way and does not return
     is_bookkeeping: ClassVar[bool] = False  # whether it stands for nothing that a network's author wrote
     described: ClassVar[bool] = True
 
@@ -95,6 +96,14 @@ class Op:
         None where nobody has written it: whoever asks then takes the local derivative from PyTorch.
         """
         return None
+
+    def inside_array(self, inner: str, call: Call) -> Array:
+        """All inner numbers of a name in ``inside``; in terms they stand as the slot ``~name``."""
+        raise KeyError(inner)
+
+    def inside_terms(self, inner: str, at: Index, call: Call) -> Terms:
+        """The products that sum to one of them."""
+        raise KeyError(inner)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from pellucid.ops.attention import NO_SUM, Heads, attention_gradient, attention_terms, weight_terms
+from pellucid.ops.attention import NO_SUM, Heads, attention_gradient, attention_terms, score_terms, weight_terms
 from pellucid.ops.base import Arguments, Op, Shape, first_shape, product, tensor_shapes
 from pellucid.ops.contraction import Contraction, einsum_letters, matrix_letters
 from pellucid.ops.field import Reach, joined
 from pellucid.ops.moves import copied
-from pellucid.ops.terms import Call, Index, Places, Terms, flat, scaled, single, weighted
+from pellucid.ops.terms import Array, Call, Index, Places, Terms, flat, scaled, single, weighted
 
 
 @dataclass(frozen=True)
@@ -267,6 +267,7 @@ class Attention(Op):
         "aten._scaled_dot_product_fused_attention_overrideable.default",
     )
     kind: ClassVar[str] = "attention"
+    inside: ClassVar[tuple[str, ...]] = ("weights", "scores")
     causal: bool = False
     adds_mask: bool = False  # whether even a mask of truth values is added, as numbers
 
@@ -297,10 +298,13 @@ class Attention(Op):
         """What comes back through the weights and their softmax."""
         return attention_gradient(self._heads(call), of, at)
 
-    def weight_terms(self, at: Index, call: Call) -> Terms:
-        """What is behind one attention weight, at (..., query, key): its score as query x key terms, and the softmax in
-        the facts (``attention weight``, ``largest score``, ``sum of exp(score - largest)``)."""
-        return weight_terms(self._heads(call), at)
+    def inside_array(self, inner: str, call: Call) -> Array:
+        """The weights, or the scores that they are the softmax of: (..., queries, keys)."""
+        return self._heads(call).inner(inner)
+
+    def inside_terms(self, inner: str, at: Index, call: Call) -> Terms:
+        """A weight as the softmax of its score; a score as the sum of query x key terms, and of the mask."""
+        return (weight_terms if inner == "weights" else score_terms)(self._heads(call), at)
 
     def _heads(self, call: Call) -> Heads:
         return Heads.of(call, adds_mask=self.adds_mask)
