@@ -17,8 +17,8 @@ _FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset
 
 @pytest.fixture(autouse=True)
 def with_small_numbers() -> None:
-    """Training lets the processor take numbers below 1e-38 for 0, for the whole process. A test that follows in the same
-    worker gets them back: hypothesis draws such numbers."""
+    """Training lets the processor take numbers below 1e-38 for 0, for the whole process. A test that follows in the
+    same worker gets them back: hypothesis draws such numbers."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
 
