@@ -98,6 +98,12 @@ def test_without_a_grid_all_kinds_are_listed() -> None:
     assert "aria-label" not in html
 
 
+def test_a_function_is_written_with_its_number() -> None:
+    term = {"product": 0.0, "role": "function", "value": -1.5, "factor": None, "note": "relu(x)", "weight": None}
+    html = number_html(record(patches=[], terms=[{**term, "source": "conv[0]"}], count=1, total=0.0))
+    assert "relu(-1.5) = <b>0</b>" in html
+
+
 def test_padding_is_marked() -> None:
     patch = record()["patches"][0] | {"outside": [1, 0, 0, 0, 0, 0, 0, 0]}
     html = number_html(record(patches=[patch]))

@@ -257,6 +257,7 @@ def test_stepping_into_terms_and_back(page: Page, scene: look.Scene) -> None:
     assert scene.open(won).value == scene.open(pooled).value
     after(page, lambda: page.click(".cell.winner"))
     assert address(page) == won
+    assert page.texts("#sum")[0].startswith("relu(")
     assert page.texts(".walk li") == ["3[0,2,4,5]", pooled]
     after(page, lambda: page.click(".terms .step"))
     assert address(page) == won.replace("1[", "0[")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -163,6 +164,8 @@ def _sum(record: Mapping[str, Any]) -> str:
 
 
 def _written(term: Mapping[str, Any]) -> str:
+    if term["factor"] is None and term["value"] is not None and "(x" in term["note"]:  # a function, by its name
+        return re.sub(r"\bx\b", short(term["value"]), str(term["note"]))
     if term["factor"] is not None and (term["weight"] is not None or term["factor"] != 1):
         return f"{_bracketed(term['value'] or 0.0)}·{_bracketed(term['factor'])}"
     return _bracketed(term["product"])

@@ -26,6 +26,9 @@ export function sumLine(record) {
 const negligible = (sum, record) => Math.abs(numeric(sum)) < 1e-12 * Math.max(...record.terms.map((term) => Math.abs(numeric(term.product))));
 
 function written(term) {
+  if (term.factor === null && term.value !== null && term.note?.includes("(x")) { // a function, by its name
+    return term.note.replace(/\bx\b/g, short(term.value));
+  }
   if (term.factor !== null && (term.weight !== null || numeric(term.factor) !== 1)) {
     return `${bracketed(term.value ?? 0)}·${bracketed(term.factor)}`;
   }
