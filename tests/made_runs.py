@@ -86,7 +86,7 @@ def write_run(
                 "validation_accuracy": 0.9 - 0.5 * math.exp(-epoch / 2.5),
                 "learning_rate": 0.1 / epoch,
                 "seconds": 15.0,
-                "images_per_second": 4000.0,
+                "samples_per_second": 4000.0,
             },
         )
     if end is not None:

@@ -1,6 +1,7 @@
 """Kill a training run with SIGKILL at random moments, resume it, and compare the result with a run left alone.
 
     python bench/reliability/kill.py --kills 200 --json kill.json
+    python bench/reliability/kill.py --kills 20 --data pairs.csv --settings small.json    # another task
 
 Claim: resuming equals not stopping. Weights, optimizer, state, the best epoch's weights, the final measures and the log
 (without its times) are compared byte for byte, with augmentation, mixup, dropout, gradient accumulation and a running
@@ -29,7 +30,7 @@ import torch
 from pellucid.train import Settings, read_log, resume, start
 
 REPORT = "while the report was written"
-TIMES = ("seconds", "images_per_second")
+TIMES = ("seconds", "samples_per_second")
 EVERYTHING: dict[str, Any] = {
     "net": "basic_cnn",
     "net_settings": {"channels": [4, 8], "dropout": 0.2},
@@ -47,23 +48,20 @@ EVERYTHING: dict[str, Any] = {
     "mixup": 0.4,
     "early_stop": 20,
     "class_weight": "balanced",
-    "checkpoint_steps": 5,
-    "checkpoint_seconds": 0.1,
-    "log_steps": 3,
-    "threads": 1,
     "channels_last": False,
 }
+OFTEN: dict[str, Any] = {"checkpoint_steps": 5, "checkpoint_seconds": 0.1, "log_steps": 3}  # in every run
 
 
-def live(folder: Path, settings: dict[str, Any]) -> None:
+def live(folder: Path, data: str, settings: dict[str, Any]) -> None:
     """What a user does: start the run, or go on with it where there is one."""
     if (folder / "config.yaml").exists():
         resume(folder)
     else:
-        start("fashion-mnist-small", Settings.parse(settings), folder=folder)
+        start(data, Settings.parse(settings), folder=folder)
 
 
-def born(folder: Path, settings: dict[str, Any], output: Path) -> int:
+def born(folder: Path, data: str, settings: dict[str, Any], output: Path) -> int:
     """Fork a process that lives; returns its id."""
     child = os.fork()
     if child:
@@ -73,7 +71,7 @@ def born(folder: Path, settings: dict[str, Any], output: Path) -> int:
         os.dup2(said.fileno(), 2)
     code = 1
     try:
-        live(folder, settings)
+        live(folder, data, settings)
         code = 0
     except BaseException:
         import traceback
@@ -125,12 +123,14 @@ def _sleep(child: int, seconds: float) -> None:
         time.sleep(0.01)
 
 
-def killed_run(folder: Path, settings: dict[str, Any], chance: random.Random, longest: float, most: int) -> list[str]:
+def killed_run(
+    folder: Path, data: str, settings: dict[str, Any], chance: random.Random, longest: float, most: int
+) -> list[str]:
     """Run to the end with up to ``most`` kills on the way; returns the moments at which it was killed."""
     moments: list[str] = []
     output = folder.with_suffix(".txt")
     while True:
-        child = born(folder, settings, output)
+        child = born(folder, data, settings, output)
         if len(moments) < most and REPORT not in moments:  # training is the subject: one kill amid the report will do
             _sleep(child, longest * chance.random() ** 2)  # short lives are more frequent: most run on from a resume
             with contextlib.suppress(ProcessLookupError):
@@ -144,11 +144,11 @@ def killed_run(folder: Path, settings: dict[str, Any], chance: random.Random, lo
             return moments
 
 
-def run(kills: int, seed: int, root: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def run(kills: int, seed: int, root: Path, data: str, settings: dict[str, Any]) -> dict[str, Any]:
     """All of it; returns what is written as JSON."""
     chance = random.Random(seed)
     began = time.time()
-    if killed_run(root / "alone", settings, chance, 0.0, most=0):
+    if killed_run(root / "alone", data, settings, chance, 0.0, most=0):
         raise RuntimeError("the run that was to be left alone was killed")
     longest = 1.2 * ((root / "alone" / "log.jsonl").stat().st_mtime - began)  # the end of training, and a little more
     wanted = remains(root / "alone")
@@ -157,7 +157,7 @@ def run(kills: int, seed: int, root: Path, settings: dict[str, Any]) -> dict[str
     runs = 0
     while len(moments) < kills:
         folder = root / f"killed-{runs}"
-        moments += killed_run(folder, settings, chance, longest, most=kills - len(moments))
+        moments += killed_run(folder, data, settings, chance, longest, most=kills - len(moments))
         different = differences(wanted, remains(folder))
         if different:
             differing[folder.name] = different
@@ -184,10 +184,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--data", default="fashion-mnist-small", help="any data that pellucid train takes")
+    parser.add_argument("--settings", type=Path, help="a JSON file of settings for these data")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = run(asked.kills, asked.seed, Path(folder), {**EVERYTHING, "threads": asked.threads})
+        own = json.loads(asked.settings.read_text()) if asked.settings else EVERYTHING
+        settings = {**OFTEN, **own, "threads": asked.threads}
+        result = run(asked.kills, asked.seed, Path(folder), asked.data, settings)
     text = json.dumps(result, indent=1)
     print(text)
     if asked.json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ from pellucid.draw import table_html, table_rich, table_text
 from pellucid.draw.page import page
 from pellucid.errors import CaptureError, ShapeError
 from pellucid.graph import Account, capture, example_inputs, misfit
-from pellucid.graph.capture import Sizes
+from pellucid.graph.capture import EXAMPLE_BATCH, Sizes
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Summary:
 
 def summary(
     module: nn.Module,
-    input_size: Sizes = (3, 224, 224),
+    input_size: Sizes | None = None,
     *,
     inputs: Sequence[Tensor] | None = None,
     batch: int = 1,
@@ -58,7 +58,8 @@ def summary(
 
     Args:
         module: any ``nn.Module``; it is left as it was.
-        input_size: of one picture, (C, H, W); a list of sizes for several inputs.
+        input_size: of one picture, (C, H, W); a list of sizes for several inputs. Left out, it is what the network
+            itself gives by ``example_inputs(batch)`` (those that read words or series do), else (3, 224, 224).
         inputs: example tensors instead, for inputs that are no float32.
         batch: pictures at a time, for shapes, multiply-accumulates and memory.
         training: the mode to count; evaluation by default.
@@ -70,6 +71,10 @@ def summary(
         CaptureError: where the module cannot be captured.
     """
     name = type(module).__name__
+    own: Any = getattr(module, "example_inputs", None)
+    if input_size is None and inputs is None and own is not None:
+        inputs = own(EXAMPLE_BATCH)
+    input_size = input_size or (3, 224, 224)
     try:
         made = Summary(name, capture(module, input_size, inputs=inputs, training=training).account(batch))
     except (ShapeError, CaptureError) as error:

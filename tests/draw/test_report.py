@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pellucid.draw.classification_report import body, save_figures
 from pellucid.draw.confusion import confusion
 from pellucid.draw.page import Share, facts, table
 from pellucid.draw.report import report, write_report
@@ -59,6 +60,11 @@ class Outline(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+def page_of(record: RunRecord, shown: dict[int, np.ndarray]) -> str:
+    """The page of a run, measured or not."""
+    return report(record, body(record, shown) if record.measured is not None else None)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
     folder = tmp_path_factory.mktemp("runs") / "my run"
@@ -78,7 +84,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
 def test_the_headline_is_the_accuracy_with_split_number_and_interval(finished: RunRecord) -> None:
     result = finished.measured
     assert result is not None
-    text = Outline(report(finished, {})).text
+    text = Outline(page_of(finished, {})).text
     low, high = result.interval
     assert f"{result.accuracy:.2%} test accuracy {low:.1%} to {high:.1%} (95% interval, Wilson)" in text
     assert "on the 500 pictures of the test split" in text
@@ -90,14 +96,14 @@ def test_the_headline_is_the_accuracy_with_split_number_and_interval(finished: R
 
 def test_the_caution_says_how_the_pictures_were_used(tmp_path: Path) -> None:
     chosen = write_run(tmp_path / "1", result=measured(PLAIN_CLASSES, 50), split="validation")
-    assert "The best epoch was chosen by these pictures" in report(read_run(chosen), {})
+    assert "The best epoch was chosen by these pictures" in page_of(read_run(chosen), {})
     shown = write_run(tmp_path / "2", done=0, result=measured(PLAIN_CLASSES, 50), end=None)
     append(shown, {"kind": "epoch", "epoch": 1, "step": 4, "test_accuracy": 0.5})
-    assert "It was shown after each epoch too" in report(read_run(shown), {})
+    assert "It was shown after each epoch too" in page_of(read_run(shown), {})
 
 
 def test_every_section_is_there_and_linked(finished: RunRecord) -> None:
-    page = Outline(report(finished, {}))
+    page = Outline(page_of(finished, {}))
     anchors = [attributes["id"] for attributes in page.all("h2")]
     assert anchors == ["curves", "mistakes", "confusion", "classes", "calibration", "how-it-was-made"]
     assert [attributes["href"] for attributes in page.all("a")] == [f"#{anchor}" for anchor in anchors]
@@ -106,7 +112,7 @@ def test_every_section_is_there_and_linked(finished: RunRecord) -> None:
 
 
 def test_how_it_was_made(finished: RunRecord) -> None:
-    text = Outline(report(finished, {})).text
+    text = Outline(page_of(finished, {})).text
     assert "learning_rate: 0.0625" in text
     assert "3 files were skipped" in text
     assert "ab" * 32 in text
@@ -120,7 +126,7 @@ def test_mistakes_carry_their_pictures_and_file_names(finished: RunRecord) -> No
     result = finished.measured
     assert result is not None
     shown = pictures(result)
-    page = Outline(report(finished, shown))
+    page = Outline(page_of(finished, shown))
     images = page.all("img")
     assert len(images) == len(result.mistakes)
     for item, image in zip(result.mistakes, images, strict=True):
@@ -134,13 +140,13 @@ def test_mistakes_carry_their_pictures_and_file_names(finished: RunRecord) -> No
 def test_one_class_of_pictures_in_grey(finished: RunRecord) -> None:
     result = finished.measured
     assert result is not None
-    page = Outline(report(finished, pictures(result, size=(28, 28, 1))))
+    page = Outline(page_of(finished, pictures(result, size=(28, 28, 1))))
     assert len(page.all("img")) == len(result.mistakes)
 
 
 def test_nothing_is_asked_of_a_network(finished: RunRecord, hostile: RunRecord) -> None:
     for record in (finished, hostile):
-        page = Outline(report(record, pictures(record.measured) if record.measured else {}))
+        page = Outline(page_of(record, pictures(record.measured) if record.measured else {}))
         for _, attributes in page.elements:
             for name in ("src", "href", "action", "srcset", "data"):
                 assert attributes.get(name, "#").startswith(("#", "data:"))
@@ -151,8 +157,8 @@ def test_nothing_is_asked_of_a_network(finished: RunRecord, hostile: RunRecord) 
 def test_hostile_names_stay_text(finished: RunRecord, hostile: RunRecord) -> None:
     result = hostile.measured
     assert result is not None
-    page = Outline(report(hostile, pictures(result)))
-    plain = Outline(report(finished, {}))
+    page = Outline(page_of(hostile, pictures(result)))
+    plain = Outline(page_of(finished, {}))
     assert page.open == []
     assert len(page.all("script")) == len(plain.all("script"))
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
@@ -163,7 +169,7 @@ def test_hostile_names_stay_text(finished: RunRecord, hostile: RunRecord) -> Non
 
 def test_a_run_without_an_end_has_a_report(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", done=3, end="interrupted by SIGINT")
-    text = Outline(report(read_run(folder), {})).text
+    text = Outline(page_of(read_run(folder), {})).text
     assert "interrupted" in text
     assert "3 of 8 epochs are done" in text
     assert "highest validation accuracy" in text
@@ -171,7 +177,7 @@ def test_a_run_without_an_end_has_a_report(tmp_path: Path) -> None:
     began = write_run(tmp_path / "began", done=0, end=None)
     (began / "log.jsonl").unlink()
     (began / "environment.json").unlink()
-    text = Outline(report(read_run(began), {})).text
+    text = Outline(page_of(read_run(began), {})).text
     assert "Loss: nothing was measured yet." in text
     assert "pellucid predict" not in text
 
@@ -180,14 +186,14 @@ def test_values_that_were_not_finite_are_left_out(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", done=2, end=None)
     append(folder, {"kind": "epoch", "epoch": 3, "step": 120, "train_loss": float("nan"), "validation_accuracy": None})
     append(folder, {"kind": "end", "step": 120, "reason": "failed: DivergedError"})
-    text = Outline(report(read_run(folder), {})).text
+    text = Outline(page_of(read_run(folder), {})).text
     assert "failed: DivergedError" in text
     assert "nan" not in text.lower()
 
 
 def test_data_given_in_python_have_no_command(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", data="given:arrays", result=measured(PLAIN_CLASSES, 20))
-    text = Outline(report(read_run(folder), {})).text
+    text = Outline(page_of(read_run(folder), {})).text
     assert "arrays or a DataLoader given in Python" in text
     assert "pellucid train" not in text
 
@@ -195,12 +201,14 @@ def test_data_given_in_python_have_no_command(tmp_path: Path) -> None:
 def test_the_files_of_a_run_folder(tmp_path: Path) -> None:
     result = measured(PLAIN_CLASSES, 100)
     folder = write_run(tmp_path / "run", result=result)
-    assert write_report(folder, read_run(folder), pictures(result)) == folder / "report.html"
+    record = read_run(folder)
+    save_figures(folder, record, pictures(result))
+    assert write_report(folder, record, body(record, pictures(result))) == folder / "report.html"
     names = {file.name for file in folder.iterdir()}
     assert {"report.html", "curves.png", "confusion.png", "mistakes.png"} <= names
     assert not [name for name in names if name.endswith(".tmp")]
     unmeasured = write_run(tmp_path / "2", done=1, end=None)
-    write_report(unmeasured, read_run(unmeasured), {})
+    write_report(unmeasured, read_run(unmeasured), None)
     assert not (unmeasured / "confusion.png").exists()
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from pellucid.data.check import check
 from pellucid.draw import check_page, compare_page
+from pellucid.draw.classification_report import body
 from pellucid.draw.report import write_report
 from pellucid.train.record import read_run
 from pellucid.train.runs import as_rows, compare, list_runs
@@ -41,7 +42,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for folder in sorted(root.iterdir()):
         result = results.get(folder.name)
-        found[folder.name] = write_report(folder, read_run(folder), pictures(result) if result else {})
+        record = read_run(folder)
+        found[folder.name] = write_report(folder, record, body(record, pictures(result)) if result else None)
     runs = list_runs(root)
     found["compare"] = root / "compare.html"
     found["compare"].write_text(compare_page(compare(runs), as_rows(runs)), "utf-8")

@@ -53,7 +53,7 @@ def test_devices() -> None:
 def test_a_layout_that_is_set_is_taken() -> None:
     sample = torch.randn(4, 1, 8, 8)
     for layout in (True, False):
-        chosen = execution.decide(Settings.parse({"channels_last": layout}), tiny(), CPU, sample)
+        chosen = execution.decide(Settings.parse({"channels_last": layout}), tiny(), CPU, (sample,))
         assert chosen.channels_last is layout
 
 
@@ -62,10 +62,10 @@ def test_a_layout_is_measured_once_on_a_machine(tmp_path: Path, monkeypatch: pyt
     trials = []
     monkeypatch.setattr(execution, "_is_faster", lambda *given: trials.append(given) or True)
     sample = torch.randn(4, 1, 8, 8)
-    assert [execution.decide(Settings(), tiny(), CPU, sample).channels_last for _ in range(3)] == [True] * 3
+    assert [execution.decide(Settings(), tiny(), CPU, (sample,)).channels_last for _ in range(3)] == [True] * 3
     assert len(trials) == 1
     (tmp_path / "pellucid" / "layouts.json").write_text("damaged")
-    execution.decide(Settings(), tiny(), CPU, sample)
+    execution.decide(Settings(), tiny(), CPU, (sample,))
     assert len(trials) == 2
     assert list(json.loads((tmp_path / "pellucid" / "layouts.json").read_text()).values()) == [True]
 

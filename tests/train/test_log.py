@@ -63,7 +63,7 @@ def test_the_logger_writes_what_it_is_told(tmp_path: Path) -> None:
     assert [record["step"] for record in log if record["kind"] == "step"] == [2, 4]
     epoch = next(record for record in log if record["kind"] == "epoch")
     assert epoch == {"kind": "epoch", "epoch": 1, "step": 4, "train_loss": 0.3, "train_accuracy": 0.9,
-                     "learning_rate": 0.1, "seconds": 2.0, "images_per_second": 30.0}  # fmt: skip
+                     "learning_rate": 0.1, "seconds": 2.0, "samples_per_second": 30.0}  # fmt: skip
     assert log[-1] == {"kind": "end", "step": 4, "reason": "finished"}
 
 
@@ -76,7 +76,7 @@ def test_progress_is_one_line_an_epoch_where_there_is_no_terminal() -> None:
     progress.on_epoch(Epoch(1, 4, 0.1, 2.0, 3000.0, measures))
     progress.on_end("finished")
     assert out.getvalue() == (
-        "epoch 1/2  train loss 0.512 accuracy 0.8100 | test loss 0.470 accuracy 0.8300 | 2.0 s, 3,000 images/s\n"
+        "epoch 1/2  train loss 0.512 accuracy 0.8100 | test loss 0.470 accuracy 0.8300 | 2.0 s, 3,000 samples/s\n"
     )
 
 

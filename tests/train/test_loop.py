@@ -241,7 +241,7 @@ def test_checkpoints_come_by_time_but_cost_no_more_than_a_twentieth(
 def test_what_batches_left_is_read_in_their_order(count: int) -> None:
     losses, rights = [0.1, 2.5, -1e-3][:count], [7, 0, 16_777_217][:count]  # the last is no float32
     pending = [
-        Pending(i, torch.tensor(loss), torch.tensor(right), 128, None)
+        Pending(i, torch.tensor(loss), torch.tensor(right), 128, 128, None)
         for i, (loss, right) in enumerate(zip(losses, rights, strict=True))
     ]
     found = numbers(pending)

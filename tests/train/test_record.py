@@ -21,7 +21,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert run.classes == PLAIN_CLASSES
     assert run.settings["learning_rate"] == 0.05
     assert run.measured == result
-    assert run.accuracy == result.accuracy
+    assert run.score == result.accuracy
     assert [epoch["epoch"] for epoch in run.epochs] == list(range(1, 9))
     assert [step["step"] for step in run.steps][:5] == [1, 11, 21, 31, 41]
     assert run.seconds == 8 * 15.0
@@ -37,7 +37,7 @@ def test_a_killed_run_with_half_a_line(tmp_path: Path) -> None:
     assert len(run.epochs) == 3
     assert run.measured is None
     assert run.split == ""
-    assert run.accuracy == run.epochs[-1]["validation_accuracy"]
+    assert run.score == run.epochs[-1]["validation_accuracy"]
 
 
 def test_a_run_under_way_is_seen_by_its_lock(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_before_the_first_line(tmp_path: Path) -> None:
     (folder / "log.jsonl").unlink()
     (folder / "environment.json").unlink()
     run = read_run(folder)
-    assert (run.state, run.accuracy, run.seconds, run.environment) == ("began", None, 0.0, {})
+    assert (run.state, run.score, run.seconds, run.environment) == ("began", None, 0.0, {})
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"split": "test"}', '{"split": "test", "n": 3}', "null"])
@@ -89,7 +89,7 @@ def test_numbers_that_were_not_finite_are_none(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", done=1, end=None)
     append(folder, {"kind": "epoch", "epoch": 2, "step": 80, "validation_accuracy": float("nan"), "seconds": None})
     run = read_run(folder)
-    assert run.accuracy is None
+    assert run.score is None
     assert run.seconds == 15.0
 
 

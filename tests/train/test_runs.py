@@ -52,14 +52,15 @@ def test_a_row_says_what_a_run_came_to(tmp_path: Path) -> None:
         "data": "animals",
         "epochs": "8/8",
         "state": "finished",
-        "accuracy": round(result.accuracy, 4),
+        "score": round(result.accuracy, 4),
+        "of": "accuracy",
         "on": "test",
         "minutes": 2.0,
     }
     assert rows[1]["net"] == "basic_cnn"
     assert (rows[1]["epochs"], rows[1]["state"], rows[1]["on"]) == ("2/8", "interrupted", "validation")
-    assert rows[1]["accuracy"] == pytest.approx(0.9 - 0.5 * 2.718281828 ** (-0.8), abs=1e-4)
-    assert (rows[2]["epochs"], rows[2]["accuracy"], rows[2]["on"]) == ("0/8", None, None)
+    assert rows[1]["score"] == pytest.approx(0.9 - 0.5 * 2.718281828 ** (-0.8), abs=1e-4)
+    assert (rows[2]["epochs"], rows[2]["score"], rows[2]["on"]) == ("0/8", None, None)
     json.dumps(rows, allow_nan=False)
 
 

@@ -46,7 +46,7 @@ def test_the_recipe_leaves_nothing_open_and_keeps_what_is_set() -> None:
     assert (resolved.flip, resolved.label_smoothing, resolved.weight_decay) == (False, 0.3, 0.0)
     open_still = {name for name, value in resolved.model_dump().items() if value is None}
     assert open_still <= {"weights", "image_size", "channels", "validation", "limit", "class_weight", "clip_norm",
-                          "early_stop", "threads", "channels_last", "checkpoint_steps"}  # fmt: skip
+                          "early_stop", "threads", "channels_last", "checkpoint_steps", "task"}  # fmt: skip
     assert recipe.resolve(resolved, data, net) == resolved
 
 

@@ -69,21 +69,26 @@ def read_settings(file: Path | None) -> dict[str, Any]:
     return {str(name): value for name, value in settings.items()}
 
 
-def place_settings(settings: dict[str, Any], of_training: Iterable[str], of_net: Iterable[str]) -> dict[str, Any]:
-    """Sort settings into those of training and those of the network, which go under ``net_settings``.
+def place_settings(
+    settings: dict[str, Any], of_training: Iterable[str], of_net: Iterable[str], of_task: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Sort settings into those of training, those of the task, which go under ``task_settings``, and those of the
+    network, which go under ``net_settings``.
 
-    A name that both have is training's; ``net.NAME`` is always the network's.
+    A name that several have is the first one's of these; ``net.NAME`` is always the network's.
 
     Raises:
-        UsageError: for a name that neither has, with the nearest.
+        UsageError: for a name that none has, with the nearest.
     """
-    training, net = set(of_training), set(of_net)
+    training, net, task = set(of_training), set(of_net), set(of_task)
     placed: dict[str, Any] = {}
     for name, value in settings.items():
         if name in training:
             placed[name] = value
+        elif name in task:
+            placed["task_settings"] = {**placed.get("task_settings", {}), name: value}
         elif name.removeprefix("net.") in net:
             placed["net_settings"] = {**placed.get("net_settings", {}), name.removeprefix("net."): value}
         else:
-            raise unknown("setting", name, training | net)
+            raise unknown("setting", name, training | net | task)
     return placed

@@ -1,4 +1,4 @@
-"""``pellucid predict``: the classes of pictures."""
+"""``pellucid predict``: what a network says of things: the classes of pictures, or what its task gives."""
 
 from __future__ import annotations
 
@@ -12,62 +12,54 @@ import typer
 from pellucid.errors import PellucidError, UsageError
 
 if TYPE_CHECKING:
-    from pellucid.train import Prediction
+    from pellucid.train.task import Answer
 
 EXAMPLES = "Examples: pellucid predict runs/2026-11-24-1015-lenet cat.jpg | cat cat.jpg | pellucid predict RUN -"
 
 
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder, its best/ folder, or a saved model.")],
-    pictures: Annotated[list[str], typer.Argument(help="Pictures, folders of them, or - for one on standard input.")],
+    things: Annotated[
+        list[str],
+        typer.Argument(help="Pictures, folders of them, or - for one on standard input; or what else it reads."),
+    ],
     form: Annotated[str, typer.Option("--format", help="text, csv or json.")] = "text",
     top: Annotated[int, typer.Option(min=1, help="How many classes to name for each picture.")] = 3,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="An option of the task: name=value.")] = None,
 ) -> None:
-    """Name the most probable classes of pictures. Exit code 1 where a picture could not be read."""
+    """Say what a network makes of pictures: their most probable classes. Exit code 1 where one could not be read."""
     if form not in ("text", "csv", "json"):
         raise UsageError(f"there is no format '{form}'", fits="--format text, csv or json")
-    from pellucid.data import find_pictures
+    from pellucid.cli.options import parse_settings
     from pellucid.train import Model
+    from pellucid.train.task import Asked
 
     model = Model.load(run)
-    files = [item for given in pictures for item in ([given] if given == "-" else find_pictures(given))]
-    if not files:
-        raise UsageError(f"there is no picture in {', '.join(pictures)}")
+    asked = Asked(tuple(things), top, parse_settings(settings or []), sys.stdin.buffer.read)
     broken: list[PellucidError] = []
-    predictions = list(model.predict_files([_named(file) for file in files], top=top, broken=broken))
-    _FORMS[form](predictions)
+    _FORMS[form](list(model.task.answers(model, asked, broken)))
     for error in broken:
         print(error, file=sys.stderr)
     if broken:
         raise typer.Exit(1)
 
 
-def _named(file: str | Path) -> tuple[str, Path | bytes]:
-    return ("-", sys.stdin.buffer.read()) if file == "-" else (str(file), Path(file))
+def _text(answers: list[Answer]) -> None:
+    for found in answers:
+        print(f"{found.name}: {found.text}")
 
 
-def _text(predictions: list[Prediction]) -> None:
-    for found in predictions:
-        classes = ", ".join(f"{name} {probability:.2f}" for name, probability in found.top)
-        print(f"{found.name}: {classes}")
-
-
-def _csv(predictions: list[Prediction]) -> None:
+def _csv(answers: list[Answer]) -> None:
     import csv
 
-    writer = csv.writer(sys.stdout)
-    writer.writerow(["picture", "rank", "class", "probability"])
-    for found in predictions:
-        for rank, (name, probability) in enumerate(found.top, start=1):
-            writer.writerow([found.name, rank, name, f"{probability:.6f}"])
+    rows = [row for found in answers for row in found.rows]
+    writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
 
 
-def _json(predictions: list[Prediction]) -> None:
-    records = [
-        {"picture": found.name, "classes": [{"class": n, "probability": p} for n, p in found.top]}
-        for found in predictions
-    ]
-    print(json.dumps(records, ensure_ascii=False, indent=2))
+def _json(answers: list[Answer]) -> None:
+    print(json.dumps([found.record for found in answers], ensure_ascii=False, indent=2))
 
 
 _FORMS = {"text": _text, "csv": _csv, "json": _json}

@@ -7,12 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
+from pellucid.errors import UsageError
+
+_USUAL = "3x224x224"
 EXAMPLES = "Example: pellucid summary resnet50 --input 3x224x224 --svg net.svg"
 
 
 def summary(
     net: Annotated[str, typer.Argument(help="A network by name, or package.module:factory for your own.")],
-    size: Annotated[str, typer.Option("--input", help="Channels x height x width of one picture.")] = "3x224x224",
+    size: Annotated[
+        str | None,
+        typer.Option("--input", help="Channels x height x width of one picture; else 3x224x224, or its own."),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time, for the memory of activations.")] = 1,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of the network: name=value.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Write a drawing of the whole network to this file.")] = None,
@@ -24,11 +30,12 @@ def summary(
     """Print the layers of a network: shapes, parameters, multiply-accumulates, memory, receptive fields."""
     from pellucid.cli.options import parse_settings, parse_size
 
-    shape = parse_size(size)
-    module = _make(net, shape, parse_settings(settings or []))
+    module = _make(net, parse_size(size or _USUAL), parse_settings(settings or []))
+    own = size is None and hasattr(module, "example_inputs")
     from pellucid import summary as summarize
 
-    table = summarize(module, shape, batch=batch)
+    shape = parse_size(size or _USUAL)
+    table = summarize(module, None if own else shape, batch=batch)
     if svg is not None:
         from pellucid.draw import network_svg
 
@@ -37,6 +44,8 @@ def summary(
     if html is not None:
         html.write_text(table.page(), "utf-8")
         print(f"the page is in {html}")
+    if fit and own:
+        raise UsageError(f"--fit is for networks that read pictures, and {net} reads something else")
     if fit:
         from pellucid.graph import forecast
 

@@ -17,7 +17,10 @@ EXAMPLES = (
 
 
 def train(
-    where: Annotated[str | None, typer.Argument(help="A folder of pictures, a file of them, or a known name.")] = None,
+    where: Annotated[
+        str | None, typer.Argument(help="A folder or file of pictures (or other data), or a known name.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="What to learn; else found from the data.")] = None,
     net: Annotated[str | None, typer.Option(help="A network by name, or package.module:factory for your own.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Times through the training pictures.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures in one step.")] = None,
@@ -39,8 +42,9 @@ def train(
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events as well.")] = False,
 ) -> None:
-    """Train a network on pictures; measure it; keep everything in a run folder with a report."""
+    """Train a network on pictures, or on other data that a task is for; measure it; keep all in a run folder."""
     options = {
+        "task": task,
         "net": net,
         "epochs": epochs,
         "batch_size": batch_size,
@@ -69,19 +73,21 @@ def _start(where: str, run: Path | None, config: Path | None, pairs: list[str], 
     from pellucid.cli.options import parse_settings, place_settings, read_settings
 
     merged = {**read_settings(config), **parse_settings(pairs), **given}
-    from pellucid.train import Settings, start
+    from pellucid.train import Settings, start, tasks
 
-    placed = place_settings(merged, Settings.model_fields, _settings_of_net(merged))
-    print(start(where, Settings.parse(placed), folder=run))
+    task = tasks.recognised(where, merged.get("task"))
+    net = str(merged.get("net") or task.net)
+    of_net = _settings_of_net(task.net if net == "auto" else net, merged)
+    placed = place_settings(merged, Settings.model_fields, of_net, task.Options.model_fields)
+    print(start(where, Settings.parse({**placed, "task": task.name}), folder=run))
 
 
-def _settings_of_net(merged: dict[str, Any]) -> set[str]:
+def _settings_of_net(net: str, merged: dict[str, Any]) -> set[str]:
     from inspect import Parameter
 
     from pellucid import nets
-    from pellucid.train import Settings
 
-    known = nets.signature(str(merged.get("net", Settings.model_fields["net"].default)))
+    known = nets.signature(net)
     takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in known.values())
     return {name.removeprefix("net.") for name in merged} if takes_any else set(known)
 

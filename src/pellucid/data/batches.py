@@ -34,6 +34,16 @@ class Batch:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def inputs(self) -> tuple[torch.Tensor, ...]:
+        """What the network is called with."""
+        return (self.images,)
+
+    @property
+    def count(self) -> int:
+        """Over how many things the means of loss and accuracy are taken: pictures."""
+        return len(self.indices)
+
 
 class Batches:
     """The batches of a split, epoch by epoch.

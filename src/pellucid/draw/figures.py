@@ -14,20 +14,23 @@ if TYPE_CHECKING:
 
     from pellucid.train.measure import Mistake
 
+_SPLITS = ("train", "validation", "test")
 # The first that is installed and has the characters is used: Chinese class names must not become boxes.
 _FONTS = ["DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "PingFang SC", "Microsoft YaHei"]
 
 
 def save_curves(file: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
-    """Loss and accuracy over epochs, training beside validation or test."""
-    figure = _figure((9, 3.6))
-    for i, what in enumerate(("loss", "accuracy")):
-        axes = figure.add_subplot(1, 2, i + 1)
-        for split in ("train", "validation", "test"):
+    """Loss and scores over epochs, training beside validation or test."""
+    known = {key.partition("_")[2] for epoch in epochs for key in epoch if key.partition("_")[0] in _SPLITS}
+    names = ["loss", *sorted(known - {"", "loss"})]
+    figure = _figure((4.5 * max(2, len(names)), 3.6))
+    for i, what in enumerate(names):
+        axes = figure.add_subplot(1, max(2, len(names)), i + 1)
+        for split in _SPLITS:
             points = [(e["epoch"], e[f"{split}_{what}"]) for e in epochs if e.get(f"{split}_{what}") is not None]
             if points:
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=split)
-        axes.set_title(what)
+        axes.set_title(what.replace("_", " "))
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         if axes.has_data():

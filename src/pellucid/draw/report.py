@@ -1,74 +1,79 @@
-"""The report of a run: ``report.html``, one offline page, and its figures as PNG files."""
+"""The report of a run: ``report.html``, one offline page, and its curves as a PNG file.
+
+What was measured at the end is the task's: it comes as a ``Body``.
+"""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pellucid.draw import confusion, figures
-from pellucid.draw.calibration import reliability
+from pellucid.draw import figures
 from pellucid.draw.curves import SCRIPT, curves, logged
-from pellucid.draw.page import SORT, Share, cards, facts, page, table, text
+from pellucid.draw.page import SORT, cards, facts, page, text
 
 if TYPE_CHECKING:
-    from pellucid.train.measure import Measured
     from pellucid.train.record import RunRecord
 
-Pictures = Mapping[int, NDArray[np.uint8]]
+
+SPLITS = ("train", "validation", "test")
+_THING = {
+    "pictures": "PICTURE",
+    "recordings": "FILE.wav",
+    "sentences": "SENTENCE",
+    "series": "FILE.csv",
+    "pairs": "TEXT",
+}
 
 
-def write_report(folder: Path, record: RunRecord, pictures: Pictures) -> Path:
-    """Write ``report.html``, ``curves.png``, and where the run was measured ``confusion.png`` and ``mistakes.png``.
+@dataclass(frozen=True)
+class Body:
+    """What a task says of a measured run: a sentence of HTML under the headline, cards (name, figure, note), sections
+    (title, HTML), and what script and style they need."""
+
+    lead: str
+    cards: Sequence[tuple[str, ...]]
+    sections: Sequence[tuple[str, str]]
+    script: str = ""
+    style: str = ""
+
+
+def write_report(folder: Path, record: RunRecord, body: Body | None) -> Path:
+    """Write ``report.html`` and ``curves.png``.
 
     Args:
         folder: the run folder.
         record: of the run, finished or not.
-        pictures: of the mistakes, uint8 (H, W, C), by their index in the split.
+        body: what the task says, where the run was measured.
     """
     figures.save_curves(folder / "curves.png", record.epochs)
-    if record.measured is not None:
-        names = [item.name for item in record.measured.per_class]
-        figures.save_confusion(folder / "confusion.png", record.measured.confusion, names)
-        figures.save_mistakes(folder / "mistakes.png", record.measured.mistakes, pictures)
-    return write_page(folder, record, pictures)
+    return write_page(folder, record, body)
 
 
-def write_page(folder: Path, record: RunRecord, pictures: Pictures) -> Path:
+def write_page(folder: Path, record: RunRecord, body: Body | None) -> Path:
     """Write ``report.html`` alone: a reader sees the page of before or this one, never half of it."""
     file = folder / "report.html"
     made = file.with_name(".report.html.tmp")
-    made.write_text(report(record, pictures), "utf-8")
+    made.write_text(report(record, body), "utf-8")
     made.replace(file)
     return file
 
 
-def report(record: RunRecord, pictures: Pictures) -> str:
+def report(record: RunRecord, body: Body | None) -> str:
     """The page."""
-    sections = [("Curves", _curves(record))]
-    if record.measured is not None:
-        measured = record.measured
-        names = [item.name for item in measured.per_class]
-        sections += [
-            ("Mistakes", _mistakes(measured, pictures)),
-            ("Confusion", confusion.confusion(measured.confusion, names)),
-            ("Classes", _classes(measured)),
-            ("Calibration", reliability(measured.calibration, measured.calibration_error)),
-        ]
-    sections.append(("How it was made", _how(record)))
+    own = body.sections if body is not None else ()
+    sections = [("Curves", _curves(record)), *own, ("How it was made", _how(record))]
     links = "".join(f'<a href="#{_anchor(title)}">{title}</a>' for title, _ in sections)
-    parts = [_headline(record), f'<nav aria-label="On this page">{links}</nav>']
-    parts += [f'<section><h2 id="{_anchor(title)}">{title}</h2>{body}</section>' for title, body in sections]
+    parts = [_headline(record, body), f'<nav aria-label="On this page">{links}</nav>']
+    parts += [f'<section><h2 id="{_anchor(title)}">{title}</h2>{inside}</section>' for title, inside in sections]
     title = f"{record.settings.get('net')} on {_data_name(record)}"
-    return page(title, "\n".join(parts), script=SCRIPT + SORT + confusion.SCRIPT, style=confusion.STYLE)
+    script, style = (body.script, body.style) if body is not None else ("", "")
+    return page(title, "\n".join(parts), script=SCRIPT + SORT + script, style=style)
 
 
 def _anchor(title: str) -> str:
@@ -79,8 +84,7 @@ def _data_name(record: RunRecord) -> str:
     return Path(record.data).name or record.data
 
 
-def _headline(record: RunRecord) -> str:
-    measured = record.measured
+def _headline(record: RunRecord, body: Body | None) -> str:
     done, asked = len(record.epochs), record.settings.get("epochs")
     minutes = f"{record.seconds / 60:.1f} min" if record.seconds >= 60 else f"{record.seconds:.0f} s"
     state = "running when this page was written" if record.state == "running" else record.state  # it may be killed
@@ -90,58 +94,64 @@ def _headline(record: RunRecord) -> str:
         f'<p class="soft"><span class="badge">{text(state)}</span> {text(f"{record.name}  {began}")}</p>',
     ]
     spent = [("epochs", f"{done}/{asked}"), ("training time", minutes)]
-    if measured is None:
+    if body is None:
         lines.append(
             f"<p>{done} of {text(asked)} epochs are done; what is measured at the end of a run is still to come.</p>"
         )
         best = _best(record)
         return "\n".join([*lines, cards([*best, *spent], first=bool(best))])
-    low, high = measured.interval
-    largest = max(item.support for item in measured.per_class)
-    lines.append(
-        f"<p>Measured at the end on the {measured.n:,} pictures of the <b>{text(record.split)}</b> split."
-        f"{_caution(record)} Always answering the most frequent class would give {largest / measured.n:.1%}.</p>"
-    )
-    items: list[tuple[str, ...]] = [
-        (f"{record.split} accuracy", f"{measured.accuracy:.2%}", f"{low:.1%} to {high:.1%} (95% interval, Wilson)"),
-        *([("top 5", f"{measured.top5:.2%}")] if measured.top5 is not None else []),
-        ("mean F1", _number(measured.macro_f1)),
-        ("loss", _number(measured.loss)),
-        ("calibration error", _number(measured.calibration_error)),
-        *spent,
-    ]
-    return "\n".join([*lines, cards(items, first=True)])
+    return "\n".join([*lines, f"<p>{body.lead}</p>", cards([*body.cards, *spent], first=True)])
 
 
-def _caution(record: RunRecord) -> str:
-    """How far the measured split was used before: what it says of other pictures hangs on that."""
+def caution(record: RunRecord) -> str:
+    """How far the measured split was used before: what it says of other things hangs on that."""
     if record.split == "validation":
-        return " The best epoch was chosen by these pictures, so others may come out a little worse."
-    if any("test_accuracy" in epoch for epoch in record.epochs):
+        return f" The best epoch was chosen by these {record.task.things}, so others may come out a little worse."
+    if any(f"test_{record.task.score}" in epoch for epoch in record.epochs):
         return " It was shown after each epoch too, but nothing was chosen by it."
     return " Nothing was chosen by it."
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A figure of three decimals; a dash where there is none."""
     return f"{value:.3f}" if math.isfinite(value) else "–"
 
 
 def _best(record: RunRecord) -> list[tuple[str, ...]]:
-    """The highest accuracy of an epoch, by the split that each was measured on."""
+    """The best score of an epoch, by the split that each was measured on."""
+    task = record.task
+    choose, word = (min, "lowest") if task.lower_is_better else (max, "highest")
     for split in ("validation", "test"):
-        key = f"{split}_accuracy"
+        key = f"{split}_{task.score}"
         found = [(float(e[key]), e.get("epoch")) for e in record.epochs if e.get(key) is not None]
         if found:
-            value, epoch = max(found, key=lambda pair: pair[0])
-            return [(f"highest {split} accuracy", f"{value:.2%}", f"after epoch {epoch}")]
+            value, epoch = choose(found, key=lambda pair: pair[0])
+            shown = f"{value:.4g}" if task.lower_is_better else f"{value:.2%}"
+            return [(f"{word} {split} {_words(task.score)}", shown, f"after epoch {epoch}")]
     return []
 
 
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def measured_names(epochs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was measured after epochs, the loss first: ``train_accuracy`` and ``test_accuracy`` are one name."""
+    found = ["loss"]
+    for epoch in epochs:
+        for key in epoch:
+            split, _, name = key.partition("_")
+            if split in SPLITS and name and name not in found:
+                found.append(name)
+    return found
+
+
 def _curves(record: RunRecord) -> str:
-    charts = []
-    for what, unit in (("loss", "mean over pictures"), ("accuracy", "share of pictures")):
-        series = [logged(record.epochs, split, "epoch", f"{split}_{what}") for split in ("train", "validation", "test")]
-        charts.append(curves(what.capitalize(), unit, [one for one in series if one.x]))
+    charts, units = [], record.task.units
+    for what in measured_names(record.epochs) if record.epochs else ("loss", record.task.score):
+        series = [logged(record.epochs, split, "epoch", f"{split}_{what}") for split in SPLITS]
+        title = _words(what)
+        charts.append(curves(title[0].upper() + title[1:], units.get(what, ""), [one for one in series if one.x]))
     best = "".join(f" The {name} is {value}, {when}." for name, value, when in _best(record))
     note = (
         f"<p class='soft'>{text(best)} Training figures are means over the epoch, with augmentation and dropout on, so "
@@ -164,50 +174,6 @@ def _thinned(steps: Sequence[Mapping[str, Any]], most: int = 400) -> list[Mappin
     return list(steps[stride - 1 :: stride])
 
 
-def _mistakes(measured: Measured, pictures: Pictures) -> str:
-    if not measured.mistakes:
-        return "<p>There are none.</p>"
-    shown = "".join(
-        f"<figure>{_image(pictures.get(item.index), item.truth)}<figcaption><b><bdi>{text(item.truth)}</bdi></b>, "
-        f"called <bdi>{text(item.predicted)}</bdi> with {item.confidence:.0%}<br>"
-        f"<span class='soft'>{text(item.name)}</span></figcaption></figure>"
-        for item in measured.mistakes
-    )
-    wrong = measured.n - sum(row[i] for i, row in enumerate(measured.confusion))
-    return (
-        f"<p>{wrong:,} of {measured.n:,} pictures were called something else. These are the ones of which the network "
-        f'was surest: look for wrong labels first.</p><div class="grid">{shown}</div>'
-    )
-
-
-def _image(picture: NDArray[np.uint8] | None, name: str) -> str:
-    if picture is None:
-        return ""
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).save(out, "PNG")
-    encoded = base64.b64encode(out.getvalue()).decode()
-    return f'<img alt="a picture of {text(name)}" src="data:image/png;base64,{encoded}">'
-
-
-def _classes(measured: Measured) -> str:
-    rows = []
-    for i, item in enumerate(measured.per_class):
-        others = [(count, j) for j, count in enumerate(measured.confusion[i]) if j != i and count]
-        count, j = max(others, key=lambda pair: pair[0], default=(0, 0))
-        called = f"{measured.per_class[j].name} ({count:,})" if count else ""
-        shares = (Share(item.precision), Share(item.recall), Share(item.f1))
-        rows.append([item.name, *shares, item.support, called])
-    means = [measured.macro_precision, measured.macro_recall, measured.macro_f1]
-    heads = ["class", "precision", "recall", "F1", "pictures", "most often called instead"]
-    return (
-        '<p class="soft">Precision: of those called it, how many are it. Recall: of those that are it, how many are '
-        "called it. F1: their harmonic mean. Choose a head to sort.</p>"
-        + table(heads, rows, sortable=True, foot=["mean of the classes", *means, measured.n, ""])
-    )
-
-
 def _how(record: RunRecord) -> str:
     environment = record.environment
     given = record.data.startswith("given:")
@@ -218,7 +184,7 @@ def _how(record: RunRecord) -> str:
     if record.measured or record.epochs:
         commands += [
             f"pellucid evaluate {folder} {data}    # measure it again, or on other pictures",
-            f"pellucid predict {folder} PICTURE    # use it",
+            f"pellucid predict {folder} {_THING.get(record.task.things, 'THING')}    # use it",
         ]
     machine = (environment.get("processor"), environment.get("device"), environment.get("system"))
     threads = environment.get("threads")

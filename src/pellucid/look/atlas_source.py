@@ -17,7 +17,7 @@ from pellucid.data import Batches, Data, Preprocess, Split, load
 from pellucid.data.dataset import Numbered
 from pellucid.errors import ShapeError, UsageError
 from pellucid.look.subject import Subject
-from pellucid.train import inputs
+from pellucid.train import inputs, tasks
 
 Pixels = NDArray[np.uint8]
 _CHUNK = 1 << 24  # bytes that are digested at once
@@ -212,7 +212,7 @@ def _of_pictures(
     if isinstance(data, str | Path):
         data = load(data, image_size=preprocess.image_size, channels=preprocess.channels, fit=preprocess.fit)
     if isinstance(data, Data):
-        chosen = inputs.one_split(data, split)
+        chosen = inputs.one_split(data, split, tasks.task(None))
         called = Path(data.origin).name if data.origin != "arrays" else ""
         return SplitSource(chosen, preprocess, device, data.classes, chosen.labels, called)
     if isinstance(data, Split):

@@ -278,8 +278,8 @@ class _Probing:
 
 
 def _preprocess(model: Model) -> Preprocess:
-    if model.preprocess is None:
-        raise UsageError("how pictures become input is not known yet", fits="a trained or loaded Model")
+    if not isinstance(model.preprocess, Preprocess):
+        raise UsageError("how pictures become its input is not known", fits="a trained or loaded Model of pictures")
     height, width = model.preprocess.image_size
     if min(height, width) < _SMALLEST_SIDE:
         raise UsageError(
@@ -307,7 +307,7 @@ def _split(model: Model, preprocess: Preprocess, data: Data | str | Path, split:
         size, channels = preprocess.image_size, preprocess.channels
         given = load(str(data), image_size=size, channels=channels, fit=preprocess.fit)
     check_classes(given, model.classes)
-    found = one_split(given, split)
+    found: Split = one_split(given, split, model.task)
     if not len(found):
         raise UsageError(f"there is no picture in the {split} split of {given.origin}")
     wanted = (*preprocess.image_size, preprocess.channels)

@@ -77,16 +77,21 @@ def subject_of(model: Model | nn.Module | str | Path, weights: str = "best") -> 
             load_all_tensors(loaded.net, state_of_run(run).weights)
         has_settings = (run / "config.yaml").is_file()  # what ``Model.save`` wrote has none
         settings = Settings.parse(read_config(run)["settings"]) if has_settings else loaded.settings
-        return Subject(loaded.net, run.name, loaded.classes, loaded.preprocess, settings, loaded, run)
+        return Subject(loaded.net, run.name, loaded.classes, _of_pictures(loaded), settings, loaded, run)
     if isinstance(model, Model):
         name = model.settings.net if model.settings.net != "given:module" else type(model.net).__name__
-        return Subject(model.net, name, model.classes, model.preprocess, model.settings, model)
+        return Subject(model.net, name, model.classes, _of_pictures(model), model.settings, model)
     if isinstance(model, nn.Module):
         return Subject(model, type(model).__name__)
     raise UsageError(
         f"what is looked at is of type {type(model).__name__}, which is no network",
         fits="a Model, a run folder, or an nn.Module",
     )
+
+
+def _of_pictures(model: Model) -> Preprocess | None:
+    """How pictures become its input; of a network that reads something else, tensors alone are taken."""
+    return model.preprocess if isinstance(model.preprocess, Preprocess) else None
 
 
 def input_of(subject: Subject, picture: Any) -> tuple[Tensor, NDArray[np.uint8] | None]:

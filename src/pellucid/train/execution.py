@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,10 @@ class Execution:
         if self.channels_last and images.ndim == 4:
             return images.to(self.device, memory_format=torch.channels_last)
         return images.to(self.device)
+
+    def inputs(self, batch: Any) -> tuple[Tensor, ...]:
+        """What a network is called with for a batch, on the device, in the layout."""
+        return tuple(self.images(tensor) for tensor in batch.inputs)
 
     def seed(self, seed: int) -> None:
         """Seed the generators that this device draws from (dropout), and no others: it is done at every step."""
@@ -120,14 +125,15 @@ def flush_denormals() -> None:
         library.flush_denormals(torch.get_num_threads())
 
 
-def decide(settings: Settings, net: nn.Module, device: torch.device, sample: Tensor) -> Execution:
+def decide(settings: Settings, net: nn.Module, device: torch.device, sample: tuple[Tensor, ...]) -> Execution:
     """How to run this network: the layout as set, else as remembered from a measurement here, else measured now."""
     bf16 = settings.precision == "bf16"
     if settings.channels_last is not None:
         return Execution(device, settings.channels_last, bf16)
-    if sample.ndim != 4 or not any(isinstance(layer, nn.Conv2d) for layer in net.modules()):
+    maps = len(sample) == 1 and sample[0].ndim == 4 and sample[0].is_floating_point()
+    if not maps or not any(isinstance(layer, nn.Conv2d) for layer in net.modules()):
         return Execution(device, False, bf16)
-    return Execution(device, _remembered(net, device, sample[:_TRIAL_BATCH], bf16), bf16)
+    return Execution(device, _remembered(net, device, sample[0][:_TRIAL_BATCH], bf16), bf16)
 
 
 def _remembered(net: nn.Module, device: torch.device, sample: Tensor, bf16: bool) -> bool:

@@ -46,8 +46,9 @@ def find_learning_rate(
             f"{steps} steps from {lowest} to {highest} are no range", fits="0 < lowest < highest, 10 steps"
         )
     trial = copy.deepcopy(model)
+    trial.learn_of(data)
     with left_as_found():
-        loop = build(trial, inputs.prepare(data, labels, trial.settings), [], None, None)
+        loop = build(trial, inputs.prepare(data, labels, trial.settings, trial.task), [], None, None)
         rates, losses = _rise(loop, lowest, highest, steps)
     return Found(tuple(rates), tuple(losses), _steepest(rates, losses))
 
@@ -65,7 +66,7 @@ def _rise(loop: Loop, lowest: float, highest: float, steps: int) -> tuple[list[f
         for group in optimizer.param_groups:
             group["lr"] = rate
         with loop.execution.precision():
-            outputs = loop.net(loop.execution.images(batch.images))
+            outputs = loop.net(*loop.execution.inputs(batch))
             loss = loop.loss(outputs, batch.targets.to(loop.execution.device))
         loss.backward()
         optimizer.step()

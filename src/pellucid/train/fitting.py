@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pellucid import nets
-from pellucid.data import Batches, Data, Preprocess, Split
 from pellucid.errors import CheckpointError, ShapeError, UsageError
-from pellucid.train import checkpoint, losses, optimizers, recipe, runfolder, weights
+from pellucid.train import checkpoint, losses, optimizers, runfolder, weights
 from pellucid.train.ema import Average
 from pellucid.train.execution import Execution, decide, left_as_found, prepare
 from pellucid.train.inputs import Prepared, origin_of
 from pellucid.train.listeners import History, Listener, Logger
 from pellucid.train.live import LiveReport
 from pellucid.train.log import read_log
-from pellucid.train.loop import BatchesLike, Loop
-from pellucid.train.predictions import in_order, outputs_of, quick_measures
+from pellucid.train.loop import Loop
 from pellucid.train.progress import Progress
 from pellucid.train.settings import Settings
+from pellucid.train.task import Batches, DataLike, Task
 
 if TYPE_CHECKING:
     from pellucid.train.model import Model
@@ -72,14 +71,13 @@ def build(
     """The loop of a run, ready to start or to be restored; writes the run folder's configuration."""
     settings = model.settings
     device = prepare(settings)
-    data = prepared.data
+    task, data = model.task, prepared.data
     if data is not None:
         net = model.build(data)
         if settings.weights is not None and saved is None:
             for sentence in nets.load_weights(net, settings.weights):
                 _say(told, sentence)
-        settings = recipe.resolve(settings, data, net)
-        model.preprocess = model.preprocess or Preprocess.of(data)
+        settings = task.resolve(settings, data, net)
         for sentence in data.notes if saved is None else ():
             _say(told, sentence)
     else:
@@ -89,10 +87,12 @@ def build(
         learning = nets.freeze_all_but_head(net)
         _say(told, f"only the head learns: {', '.join(learning)}")
     model.settings = settings
-    batches, loss, classes = _batches(model, prepared, settings, device)
-    sample: torch.Tensor = next(iter(batches.epoch(0))).images
-    outputs = _check_outputs(net, sample[:2].to("cpu"), classes)
-    model.name_classes(tuple(map(str, range(outputs))))
+    batches, loss = _batches(model, prepared, settings, device)
+    sample: tuple[Tensor, ...] = next(iter(batches.epoch(0))).inputs
+    outputs = _try(net, tuple(tensor[:2].to("cpu") for tensor in sample), task)
+    task.check_outputs(outputs, min(2, len(sample[0])), data, model.classes)
+    if data is None:
+        model.name_classes(tuple(map(str, range(outputs.shape[1]))))
     execution = (
         Execution(device, bool(saved.state["channels_last"]), settings.precision == "bf16")
         if saved is not None
@@ -110,6 +110,8 @@ def build(
         weight_decay=settings.weight_decay or 0.0,
     )
     loop = Loop(net, batches, optimizer, loss.to(device), settings, execution, listeners=told)
+    loop.right, loop.train_score = task.right, task.train_score
+    loop.score, loop.lower_is_better = task.score, task.lower_is_better
     if settings.ema:
         loop.average = Average(net, settings.ema)
     if data is not None:
@@ -119,32 +121,31 @@ def build(
     return loop
 
 
-def _check_outputs(net: nn.Module, pictures: torch.Tensor, classes: int) -> int:
-    """Try the network on two pictures before anything is written: what does not fit is said in words.
-
-    Returns how many outputs it has.
+def _try(net: nn.Module, inputs: tuple[Tensor, ...], task: Task) -> Any:
+    """The outputs for two things, before anything is written: what does not fit is said in words.
 
     Raises:
-        ShapeError: where the network refuses them, or has other outputs than there are classes.
+        UsageError: where the network reads something else.
+        ShapeError: where it refuses them.
     """
-    training, place = net.training, next((parameter.device for parameter in net.parameters()), pictures.device)
-    size = " x ".join(map(str, pictures.shape[1:]))
+    reads = getattr(net, "reads", None)
+    if isinstance(reads, str) and reads not in task.reads:
+        raise UsageError(
+            f"the network reads {reads}, and the data are {task.things}: {' or '.join(task.reads)}",
+            fits=f"--net {task.net}, or data for this network",
+        )
+    training, place = net.training, next((parameter.device for parameter in net.parameters()), inputs[0].device)
+    size = " and ".join(" x ".join(map(str, tensor.shape[1:])) for tensor in inputs)
+    layout = " (channels x height x width)" if inputs[0].ndim == 4 else ""
     net.eval()
     try:
         with torch.no_grad():
-            outputs = net(pictures.to(place))
-    except (RuntimeError, ValueError) as error:
+            return net(*(tensor.to(place) for tensor in inputs))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = str(error).splitlines()[0]
-        raise ShapeError(
-            f"the network refuses pictures of {size} (channels x height x width)", reason=reason
-        ) from error
+        raise ShapeError(f"the network refuses {task.things} of {size}{layout}", reason=reason) from error
     finally:
         net.train(training)
-    found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or (classes and outputs.shape[1] != classes):
-        fits = f"a tensor ({len(pictures)}, {classes or 'classes'})"
-        raise ShapeError(f"for {len(pictures)} pictures of {classes} classes the network gives {found}", fits=fits)
-    return int(outputs.shape[1])
 
 
 def _found(folder: Path, told: list[Listener]) -> checkpoint.Checkpoint | None:
@@ -169,58 +170,38 @@ def _without_recipe(settings: Settings) -> Settings:
     return settings.with_values(**unset)
 
 
-def _batches(
-    model: Model, prepared: Prepared, settings: Settings, device: torch.device
-) -> tuple[BatchesLike, nn.Module, int]:
-    weight = None
-    batches: BatchesLike
-    if prepared.data is not None:
-        train = prepared.data.train
-        size = settings.batch_size or 128
-        batches = Batches(
-            train,
-            model.preprocess or Preprocess.of(prepared.data),
-            batch_size=size,
-            seed=settings.seed,
-            augment=recipe.augment(settings),
-            shuffle=True,
-            drop_last=len(train) >= size,
-            device=device,
-        )
-        classes = len(prepared.data.classes)
-        if settings.class_weight == "balanced":
-            weight = losses.balanced_weights(torch.from_numpy(train.labels), classes)
-    else:
-        if prepared.loader is None:
-            raise UsageError("there is nothing to train on")
-        batches, classes = prepared.loader, len(model.classes)
-        if settings.class_weight or settings.mixup:
-            raise UsageError("class_weight and mixup need the data themselves, not a DataLoader")
-    loss = model.loss or losses.make(settings.loss, classes, smoothing=settings.label_smoothing or 0.0, weight=weight)
-    return batches, loss, classes
+def _batches(model: Model, prepared: Prepared, settings: Settings, device: torch.device) -> tuple[Batches, nn.Module]:
+    task, data = model.task, prepared.data
+    if data is not None:
+        batches = task.batches(data.splits["train"], model.preprocess, settings, device, training=True)
+        return batches, model.loss or task.loss(settings, data)
+    if prepared.loader is None:
+        raise UsageError("there is nothing to train on")
+    if settings.class_weight or settings.mixup:
+        raise UsageError("class_weight and mixup need the data themselves, not a DataLoader")
+    loss = model.loss or losses.make(settings.loss, len(model.classes), smoothing=settings.label_smoothing or 0.0)
+    return prepared.loader, loss
 
 
-def _measure(loop: Loop, model: Model, data: Data) -> None:
+def _measure(loop: Loop, model: Model, data: DataLike) -> None:
     """Measure each epoch on validation, which chooses the best; else on test, which is only shown."""
-    name = "validation" if data.validation is not None else "test"
-    split: Split | None = data.validation if data.validation is not None else data.test
-    loop.chooses = data.validation is not None
+    name = "validation" if "validation" in data.splits else "test"
+    split = data.splits.get(name)
+    loop.chooses = "validation" in data.splits
     if loop.settings.early_stop is not None and not loop.chooses:
         raise UsageError(
             "early stopping chooses by a validation split, and there is none", fits="--validation 0.1, or no early_stop"
         )
-    preprocess = model.preprocess
-    if split is not None and preprocess is not None and len(split):
-        measured = split
+    if split is not None and len(split):
 
         def measure() -> dict[str, float]:
-            outputs = outputs_of(loop.net, in_order(measured, preprocess, loop.execution), loop.execution)
-            return quick_measures(outputs, measured.labels, name)
+            found = model.task.quick(loop.net, split, model.preprocess, loop.settings, loop.execution)
+            return {f"{name}_{what}": value for what, value in found.items()}
 
         loop.measure = measure
     if loop.chooses:
         loop.keep_best = lambda: loop.best.update({n: v.clone() for n, v in loop.net.state_dict().items()})
-    loop.name_batch = lambda indices: [str(data.train.names[int(i)]) for i in indices]
+    loop.name_batch = lambda indices: [str(data.splits["train"].names[int(i)]) for i in indices]
 
 
 def _attach_folder(

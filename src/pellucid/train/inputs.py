@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pellucid.data import Data, Preprocess, Split, load
+from pellucid.data import Data, Preprocess, Split
 from pellucid.errors import UsageError
 from pellucid.train.settings import Settings
+from pellucid.train.task import DataLike, Task
 
 
 @dataclass
@@ -24,6 +25,19 @@ class LoaderBatch:
     images: Tensor
     targets: Tensor
     labels: Tensor
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What the network is called with."""
+        return (self.images,)
+
+    @property
+    def count(self) -> int:
+        """Over how many things the means of loss and accuracy are taken: pictures."""
+        return len(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 class LoaderBatches:
@@ -66,12 +80,12 @@ def mixed_seed(seed: int, step: int) -> int:
 class Prepared:
     """Exactly one of the two: our own data, or a loader."""
 
-    data: Data | None = None
+    data: Any = None  # a data set of any task
     loader: LoaderBatches | None = None
     origin: str | None = None  # what ``resume`` can load again
 
 
-def prepare(data: Any, labels: Any, settings: Settings) -> Prepared:
+def prepare(data: Any, labels: Any, settings: Settings, task: Task) -> Prepared:
     """What ``Model.fit`` was given.
 
     Raises:
@@ -81,27 +95,15 @@ def prepare(data: Any, labels: Any, settings: Settings) -> Prepared:
         if labels is not None:
             raise UsageError("a DataLoader brings its own labels; labels were given as well")
         return Prepared(loader=LoaderBatches(data, settings.seed))
-    if isinstance(data, Data):
+    if isinstance(getattr(data, "splits", None), Mapping):
         return Prepared(data=data)
     if isinstance(data, str | Path):
         if labels is not None:
             raise UsageError(f"{data} brings its own labels; labels were given as well")
-        return Prepared(data=load_for(str(data), settings), origin=origin_of(data))
+        return Prepared(data=task.load(str(data), settings), origin=origin_of(data))
     if labels is None:
         raise UsageError(f"a {type(data).__name__} of pictures was given without labels", fits="fit(pictures, labels)")
     return Prepared(data=Data.from_arrays(data, labels, validation=settings.validation, seed=settings.seed))
-
-
-def load_for(where: str, settings: Settings) -> Data:
-    """The data set of a run, as its settings ask."""
-    return load(
-        where,
-        image_size=settings.image_size,
-        channels=settings.channels,
-        validation=settings.validation,
-        limit=settings.limit,
-        seed=settings.seed,
-    )
 
 
 def origin_of(where: str | Path) -> str:
@@ -110,18 +112,14 @@ def origin_of(where: str | Path) -> str:
     return str(path.resolve()) if path.exists() else str(where)
 
 
-def one_split(data: Data, name: str) -> Split:
+def one_split(data: Any, name: str, task: Task) -> Any:
     """One split of a data set, or ``all`` of them after one another.
 
     Raises:
         UsageError: where there is none of that name.
     """
     if name == "all":
-        parts = list(data.splits.values())
-        names = [str(called) for part in parts for called in part.names]
-        return Split(
-            np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts]), names
-        )
+        return task.whole(data)
     if name not in data.splits:
         raise UsageError(
             f"{data.origin} has no {name} split", found=", ".join(data.splits), fits="--split all, or one of these"
@@ -129,7 +127,7 @@ def one_split(data: Data, name: str) -> Split:
     return data.splits[name]
 
 
-def check_classes(data: Data, classes: Sequence[str]) -> None:
+def check_classes(data: DataLike, classes: Sequence[str]) -> None:
     """Raises UsageError where the data's classes are not the network's, in their order."""
     if tuple(data.classes) != tuple(classes):
         raise UsageError(

@@ -40,7 +40,7 @@ class Epoch:
     step: int
     learning_rate: float
     seconds: float
-    images_per_second: float
+    samples_per_second: float
     measures: Mapping[str, float] = field(default_factory=dict)
     best: bool = False
 
@@ -131,5 +131,5 @@ def _flat(epoch: Epoch) -> dict[str, Any]:
         **epoch.measures,
         "learning_rate": epoch.learning_rate,
         "seconds": round(epoch.seconds, 3),
-        "images_per_second": round(epoch.images_per_second, 1),
+        "samples_per_second": round(epoch.samples_per_second, 1),
     }

@@ -31,6 +31,6 @@ class LiveReport(Quiet):
 
     def _write(self) -> None:
         try:
-            write_page(self._folder, read_run(self._folder), {})
+            write_page(self._folder, read_run(self._folder), None)
         except OSError:
             return  # a page that cannot be written (a full disk) is no reason to end a run; checkpoints speak up

@@ -11,11 +11,11 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,21 +28,7 @@ from pellucid.train.execution import Execution
 from pellucid.train.inputs import mixed_seed
 from pellucid.train.listeners import Epoch, Listener, Start, Step
 from pellucid.train.settings import Settings
-
-
-class BatchLike(Protocol):
-    """images (N, C, H, W); targets (N,) or (N, classes); labels (N,)."""
-
-    images: Tensor
-    targets: Tensor
-    labels: Tensor
-
-
-class BatchesLike(Protocol):
-    """Deals the same batches of an epoch whenever it is asked, from any step on."""
-
-    def __len__(self) -> int: ...
-    def epoch(self, number: int, start: int = 0) -> Iterator[Any]: ...
+from pellucid.train.task import Batches
 
 
 @dataclass
@@ -53,9 +39,10 @@ class Position:
     epoch: int = 0  # epochs that are done
     batch: int = 0  # batches of the current epoch that are done
     loss_sum: float = 0.0
-    right: int = 0
-    seen: int = 0
-    best: list[float] | None = None  # validation accuracy, and minus the loss to tell equal ones apart
+    right: float = 0.0  # the sum of the training score
+    seen: int = 0  # pictures
+    counted: int = 0  # what the two sums are over: pictures, or pixels, or tokens
+    best: list[float] | None = None  # validation score (minus it, where less is better), and minus the loss
     best_epoch: int = 0
     best_step: int = 0
     ended: str = ""
@@ -69,11 +56,17 @@ class Pending:
     loss: Tensor
     right: Tensor
     count: int
+    seen: int
     indices: Any
 
 
 _READ_EVERY = 20  # batches, at most, between looks at the loss on an accelerator
-Measure = Callable[[], dict[str, float]]  # loss and accuracy of the split that is measured after each epoch
+Measure = Callable[[], dict[str, float]]  # loss and score of the split that is measured after each epoch
+
+
+def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:
+    """How many are right: the sum of a classifier's score over a batch."""
+    return (outputs.argmax(1) == labels).sum()
 
 
 @dataclass
@@ -81,12 +74,16 @@ class Loop:
     """One run of training."""
 
     net: nn.Module
-    batches: BatchesLike
+    batches: Batches
     optimizer: Optimizer
     loss: nn.Module
     settings: Settings
     execution: Execution
     average: Average | None = None
+    right: Callable[[Tensor, Tensor], Tensor] = accuracy  # (outputs, labels) -> the sum of the training score
+    train_score: str = "accuracy"  # its name
+    score: str = "accuracy"  # the name of the score that chooses the best epoch
+    lower_is_better: bool = False
     measure: Measure | None = None
     chooses: bool = False  # whether the measured split may choose the best epoch (validation may, test may not)
     listeners: Sequence[Listener] = ()
@@ -167,20 +164,19 @@ class Loop:
         for params, base in zip(self.optimizer.param_groups, self._base, strict=True):
             params["lr"] = base * share
         self.execution.seed(mixed_seed(settings.seed, position.step))
-        count = sum(len(batch.labels) for batch in group)
+        count = sum(batch.count for batch in group)
         for batch in group:
-            images = self.execution.images(batch.images)
+            inputs = self.execution.inputs(batch)
             targets = batch.targets.to(self.execution.device)
             with self.execution.precision():
-                outputs = self.net(images)
+                outputs = self.net(*inputs)
                 loss = self.loss(outputs, targets)
-            labels = batch.labels.to(self.execution.device)
-            right = (outputs.detach().argmax(1) == labels).sum()
+            right = self.right(outputs.detach(), batch.labels.to(self.execution.device))
             indices = getattr(batch, "indices", None)
-            self._pending.append(Pending(position.step + 1, loss.detach(), right, len(labels), indices))
+            self._pending.append(Pending(position.step + 1, loss.detach(), right, batch.count, len(batch), indices))
             if self.execution.device.type == "cpu":
                 self._read_losses()
-            (loss if len(group) == 1 else loss * (len(labels) / count)).backward()
+            (loss if len(group) == 1 else loss * (batch.count / count)).backward()
         if settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.net.parameters(), settings.clip_norm)
         self.optimizer.step()
@@ -212,8 +208,9 @@ class Loop:
             if not math.isfinite(loss):
                 raise self._diverged(batch, loss)
             self.position.loss_sum += loss * batch.count
-            self.position.right += int(right)
-            self.position.seen += batch.count
+            self.position.right += right
+            self.position.counted += batch.count
+            self.position.seen += batch.seen
             self._last_loss = loss
 
     def _diverged(self, batch: Pending, loss: float) -> DivergedError:
@@ -228,7 +225,8 @@ class Loop:
 
     def _end_of_epoch(self, seconds: float, seen: int) -> None:
         position = self.position
-        measures = {"train_loss": position.loss_sum / position.seen, "train_accuracy": position.right / position.seen}
+        counted = max(1, position.counted)
+        measures = {"train_loss": position.loss_sum / counted, f"train_{self.train_score}": position.right / counted}
         if self.measure is not None:
             if self.average is None:
                 measures |= self.measure()
@@ -236,8 +234,8 @@ class Loop:
                 with self.average.applied():
                     measures |= self.measure()
         position.epoch += 1
-        position.batch = position.right = position.seen = 0
-        position.loss_sum = 0.0
+        position.batch = position.seen = position.counted = 0
+        position.loss_sum = position.right = 0.0
         better = self._is_better(measures)
         rate = float(self.optimizer.param_groups[0]["lr"])
         record = Epoch(position.epoch, position.step, rate, seconds, seen / max(seconds, 1e-9), measures, better)
@@ -250,7 +248,10 @@ class Loop:
 
     def _is_better(self, measures: dict[str, float]) -> bool:
         """Whether these are the weights to keep: the best on validation, or simply the last where there is none."""
-        value = [measures["validation_accuracy"], -measures["validation_loss"]] if self.chooses else None
+        value = None
+        if self.chooses:
+            score = measures[f"validation_{self.score}"]
+            value = [-score if self.lower_is_better else score, -measures["validation_loss"]]
         best = self.position.best
         if value is not None and best is not None and not value > best:
             return False
@@ -306,7 +307,8 @@ class Loop:
         if self.average is not None:
             self.average.load(parts["average"])
         self.resumed = True
-        self.position = Position(**saved.state["position"])
+        position = saved.state["position"]
+        self.position = Position(**{"counted": position["seen"], **position})  # older ones counted pictures alone
         self._base = list(saved.state["base_rates"])
         if self.checkpoints is not None:
             self._last_good = checkpoint.path_of(self.checkpoints, saved.step)
@@ -325,7 +327,7 @@ class Loop:
 
 
 def numbers(batches: Sequence[Pending]) -> tuple[list[float], list[float]]:
-    """Their losses, and how many pictures were right; those of several batches come from the device together."""
+    """Their losses and scores; those of several batches come from the device together."""
     if len(batches) == 1:
         return [batches[0].loss.item()], [batches[0].right.item()]
     read = torch.stack([torch.stack((batch.loss.double(), batch.right.double())) for batch in batches], dim=1)

@@ -74,9 +74,18 @@ class Measured:
     calibration_error: float
     mistakes: tuple[Mistake, ...]
 
+    @property
+    def score(self) -> float:
+        """The main figure: accuracy."""
+        return self.accuracy
+
+    def headline(self, things: str = "pictures") -> str:
+        """One line for a terminal."""
+        return f"accuracy {self.accuracy:.4f} on {self.n:,} {things}"
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; NaN becomes None."""
-        plain: dict[str, Any] = _without_nan(asdict(self))
+        plain: dict[str, Any] = without_nan(asdict(self))
         return plain
 
     @classmethod
@@ -243,9 +252,10 @@ def _top(p: NDArray[np.float64], labels: NDArray[np.int64], count: int) -> float
     return float((best == labels[:, None]).any(1).mean())
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Records as JSON takes them: NaN becomes None."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value

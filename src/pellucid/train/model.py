@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,15 +14,16 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from pellucid import nets
-from pellucid.data import Data, Preprocess, Split, load
+from pellucid.data import Data, Preprocess, Split
 from pellucid.data.dataset import Numbered
-from pellucid.errors import DecodeError, PellucidError, UsageError
-from pellucid.train import inputs, weights
+from pellucid.errors import UsageError
+from pellucid.train import inputs, tasks, weights
 from pellucid.train.execution import Execution, device_of, left_as_found
 from pellucid.train.listeners import History, Listener
 from pellucid.train.measure import Measured, measure
-from pellucid.train.predictions import Prediction, Predictions, in_order, outputs_of, probabilities_of
+from pellucid.train.predictions import Predictions, outputs_of, probabilities_of
 from pellucid.train.settings import Settings
+from pellucid.train.task import DataLike, Task
 
 if TYPE_CHECKING:
     from pellucid.summarize import Summary
@@ -39,6 +40,7 @@ class Model:
         net: a network's name (made when the data are known), ``package.module:factory``, or any ``nn.Module``.
         classes: the names of its outputs; else those of the data.
         preprocess: how pictures become its input; else measured on the training pictures.
+        task: what is learned, by name; else found from the data (classification of pictures, where nothing says more).
         net_settings: of a network given by name.
     """
 
@@ -47,7 +49,8 @@ class Model:
         net: str | nn.Module,
         *,
         classes: Sequence[str] | None = None,
-        preprocess: Preprocess | None = None,
+        preprocess: Any = None,
+        task: str | None = None,
         **net_settings: Any,
     ) -> None:
         if isinstance(net, str):
@@ -59,7 +62,8 @@ class Model:
         self._net = net if isinstance(net, nn.Module) else None
         self._classes = tuple(classes) if classes is not None else None
         self.preprocess = preprocess
-        self.settings = Settings(net=net if isinstance(net, str) else "given:module")
+        self._task = tasks.task(task) if task is not None else None
+        self.settings = Settings(task=task, net=net if isinstance(net, str) else "given:module")
         self.optimizer: Optimizer | None = None
         self.loss: nn.Module | None = None
         self.history: History | None = None
@@ -81,7 +85,17 @@ class Model:
         """The names of the outputs."""
         if self._classes is not None:
             return self._classes
-        return self.preprocess.classes if self.preprocess else ()
+        return tuple(getattr(self.preprocess, "classes", ()))
+
+    @property
+    def task(self) -> Task:
+        """What is learned; classification until data say otherwise."""
+        return self._task or tasks.task(None)
+
+    def learn_of(self, data: Any) -> None:
+        """Take the task of data that ``fit`` is given, where none was named."""
+        if self._task is None:
+            self._task = tasks.of_data(data, self.settings.task)
 
     def compile(
         self, optimizer: str | Optimizer = "adamw", loss: str | nn.Module = "cross_entropy", **settings: Any
@@ -94,14 +108,15 @@ class Model:
             settings: learning_rate, schedule, weight_decay, label_smoothing, ema, flip, mixup, precision, seed ...
         """
         metrics = settings.pop("metrics", None)
-        if metrics is not None and set(metrics) - {"accuracy", "loss"}:
+        if metrics is not None and set(metrics) - {self.task.score, "loss"}:
             raise UsageError(
-                f"there is no metric {sorted(set(metrics) - {'accuracy', 'loss'})[0]!r} for every epoch",
-                fits="accuracy and loss; evaluate() measures precision, recall, F1, confusion and calibration",
+                f"there is no metric {sorted(set(metrics) - {self.task.score, 'loss'})[0]!r} for every epoch",
+                fits=f"{self.task.score} and loss; evaluate() measures all that there is at the end",
             )
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else None
         self.loss = loss if isinstance(loss, nn.Module) else None
-        named: dict[str, Any] = {"net": self.settings.net, "net_settings": self._net_settings, **settings}
+        kept = {"net": self.settings.net, "net_settings": self._net_settings, "task": self.settings.task}
+        named: dict[str, Any] = {**kept, **settings}
         if isinstance(optimizer, str):
             named["optimizer"] = optimizer
         if isinstance(loss, str):
@@ -142,25 +157,30 @@ class Model:
         asked = {**settings, **({"epochs": epochs} if epochs is not None else {})}
         self._asked = self._asked or self.settings  # each fit resolves what was asked, not what another data set chose
         self.settings = self._asked.with_values(**asked)
-        prepared = inputs.prepare(data, labels, self.settings)
+        self.learn_of(data)
+        options = self.task.options(self.settings).model_dump(mode="json")
+        self.settings = self.settings.with_values(task=self.task.name, task_settings=options)
+        prepared = inputs.prepare(data, labels, self.settings, self.task)
         path = Path(folder) if folder is not None else None
         return fit(self, prepared, path, resume=resume, listeners=listeners, progress=progress)
 
-    def build(self, data: Data) -> nn.Module:
+    def build(self, data: DataLike) -> nn.Module:
         """The network for this data: made by name with its classes, channels and size, if it is not there yet."""
-        if self._net is None:
-            size = data.image_size
-            facts = {
-                "classes": len(data.classes),
-                "in_channels": data.channels,
-                "image_size": size[0] if size[0] == size[1] else size,
-            }
-            with torch.random.fork_rng(()):
-                torch.manual_seed(self.settings.seed)  # a run that was killed before it began starts from these again
-                self._net = nets.make(str(self._given), **{**facts, **self._net_settings})
+        if self.preprocess is None:
+            self.preprocess = self.task.prepare(data, self.settings)
         if self._classes is None:
             self._classes = data.classes
+        if self._net is None:
+            with torch.random.fork_rng(()):
+                torch.manual_seed(self.settings.seed)  # a run that was killed before it began starts from these again
+                self._net = nets.make(str(self._given), **{**self._facts_for(str(self._given)), **self._net_settings})
         return self._net
+
+    def _facts_for(self, net: str) -> dict[str, Any]:
+        """Of what is known of the data, that which a network asks for."""
+        known = nets.signature(net)
+        facts = self.task.facts(self._preparation(), self.classes)
+        return {name: value for name, value in facts.items() if name in known}
 
     def name_classes(self, names: tuple[str, ...]) -> None:
         """Call the classes so, where they have no names yet."""
@@ -169,11 +189,12 @@ class Model:
 
     def outputs(self, split: Split) -> NDArray[np.float32]:
         """The outputs before the softmax for a split, (N, classes)."""
-        execution = self._execution()
+        execution = self.execution()
         execution.place(self.net)
-        return outputs_of(self.net, in_order(split, self._preprocess(), execution), execution)
+        batches = self.task.batches(split, self._preparation(), self.settings, execution.device, training=False)
+        return outputs_of(self.net, batches.epoch(0), execution)
 
-    def evaluate(self, data: Any, labels: Any = None, *, split: str = "test") -> Measured:
+    def evaluate(self, data: Any, labels: Any = None, *, split: str = "test") -> Any:
         """Measure the network.
 
         Args:
@@ -182,15 +203,15 @@ class Model:
 
         Raises:
             UsageError: where the data have no such split, or other classes.
+
+        Returns:
+            The task's record: of a classifier ``pellucid.train.Measured``.
         """
         if isinstance(data, DataLoader):
             return self._evaluate_loader(data)
         if labels is not None:
-            chosen = Data.from_arrays(data, labels, self.classes or None).train
-        else:
-            chosen = inputs.one_split(self._load(data), split)
-        probabilities = probabilities_of(self.outputs(chosen))
-        return measure(probabilities, chosen.labels, chosen.names, self.classes)
+            return self.task.measure(self, Data.from_arrays(data, labels, self.classes or None).train)
+        return self.task.measure(self, inputs.one_split(self._load(data), split, self.task))
 
     def _evaluate_loader(self, loader: DataLoader[Any]) -> Measured:
         labels: list[NDArray[np.int64]] = []
@@ -200,7 +221,7 @@ class Model:
                 labels.append(batch.labels.cpu().numpy().astype(np.int64))
                 yield batch
 
-        execution = self._execution()
+        execution = self.execution()
         execution.place(self.net)
         with left_as_found():
             probabilities = probabilities_of(outputs_of(self.net, batches(), execution))
@@ -213,32 +234,16 @@ class Model:
         Raises:
             DecodeError: for a picture that cannot be decoded.
         """
-        split, found = inputs.pictures(pictures, self._preprocess())
+        split, found = inputs.pictures(pictures, self._preparation())
         called = tuple(names) if names is not None else found
         return Predictions(probabilities_of(self.outputs(split)).astype(np.float32), self.classes, called)
-
-    def predict_files(
-        self, files: Iterable[tuple[str, Path | bytes]], *, top: int, broken: list[PellucidError]
-    ) -> Iterator[Prediction]:
-        """The ``top`` classes of named files, a few at a time; what cannot be decoded goes to ``broken``."""
-        for chunk in _chunks(files, 256):
-            good: list[tuple[str, NDArray[np.uint8]]] = []
-            for name, file in chunk:
-                try:
-                    good.append((name, self._preprocess().picture(file)))
-                except DecodeError as error:
-                    broken.append(DecodeError(error.message.replace("the picture", name, 1), **error.facts))
-            if good:
-                stacked = np.stack([picture for _, picture in good])
-                yield from self.predict(stacked, names=[name for name, _ in good]).top(min(top, len(self.classes)))
 
     def summary(self, input_size: tuple[int, ...] | None = None) -> Summary:
         """Print the table of the network."""
         from pellucid.summarize import summary
 
-        if input_size is None:
-            preprocess = self._preprocess()
-            input_size = (preprocess.channels, *preprocess.image_size)
+        if input_size is None and isinstance(self.preprocess, Preprocess):
+            input_size = (self.preprocess.channels, *self.preprocess.image_size)
         return summary(self.net, input_size)
 
     def save(self, folder: str | Path) -> Path:
@@ -250,8 +255,10 @@ class Model:
     def facts(self) -> dict[str, Any]:
         """What ``load`` needs beside the weights."""
         return {
+            "task": self.task.name,
+            "task_settings": self.settings.task_settings,
             "classes": list(self.classes),
-            "preprocess": self._preprocess().to_json(),
+            "preprocess": self._preparation().to_json(),
             "net": self.settings.net,
             "net_settings": self._made_with(),
         }
@@ -274,12 +281,15 @@ class Model:
             raise UsageError(
                 f"the network in {folder} was given as a module, not by name", fits="Model.load(path, net=your_module)"
             )
+        task = tasks.task(facts.get("task"))
         model = cls(
             net if net is not None else nets.make(facts["net"], **facts["net_settings"]),
             classes=facts["classes"],
-            preprocess=Preprocess.from_json(facts["preprocess"]),
+            preprocess=task.read_preparation(facts["preprocess"]),
+            task=task.name,
         )
-        model.settings = Settings.parse({"net": facts["net"], "net_settings": facts["net_settings"]})
+        kept = ("task", "task_settings", "net", "net_settings")
+        model.settings = Settings.parse({name: facts[name] for name in kept if name in facts})
         weights.put(model.net, tensors, folder)
         return model
 
@@ -291,42 +301,22 @@ class Model:
     def _made_with(self) -> dict[str, Any]:
         if self.settings.net == "given:module":
             return {}
-        preprocess = self._preprocess()
-        height, width = preprocess.image_size
-        known = nets.signature(self.settings.net)
-        facts = {
-            "classes": len(self.classes),
-            "in_channels": preprocess.channels,
-            "image_size": height if height == width else [height, width],
-        }
-        takes = {name: value for name, value in facts.items() if name in known}
-        return {**takes, **self.settings.net_settings, **self._net_settings}
+        return {**self._facts_for(self.settings.net), **self.settings.net_settings, **self._net_settings}
 
-    def _preprocess(self) -> Preprocess:
+    def _preparation(self) -> Any:
         if self.preprocess is None:
-            raise UsageError("how pictures become input is not known yet", fits="fit first, or Model(preprocess=...)")
+            raise UsageError(
+                f"how {self.task.things} become input is not known yet", fits="fit first, or Model(preprocess=...)"
+            )
         return self.preprocess
 
-    def _execution(self) -> Execution:
+    def execution(self) -> Execution:
+        """How its arithmetic runs, by its settings."""
         settings = self.settings
         return Execution(device_of(settings.device), bool(settings.channels_last), settings.precision == "bf16")
 
-    def _load(self, data: Any) -> Data:
-        if isinstance(data, Data):
-            inputs.check_classes(data, self.classes)
-            return data
-        preprocess = self._preprocess()
-        loaded = load(data, image_size=preprocess.image_size, channels=preprocess.channels, fit=preprocess.fit)
+    def _load(self, data: Any) -> Any:
+        given = isinstance(getattr(data, "splits", None), Mapping)
+        loaded = data if given else self.task.load_again(str(data), self._preparation(), self.settings)
         inputs.check_classes(loaded, self.classes)
         return loaded
-
-
-def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    chunk: list[Any] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

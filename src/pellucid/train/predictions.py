@@ -11,10 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pellucid.data import Batches, Preprocess, Split
 from pellucid.train.execution import Execution
-
-EVALUATION_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def outputs_of(net: nn.Module, batches: Iterable[Any], execution: Execution) -> 
     net.eval()
     try:
         with execution.precision():
-            parts = [net(execution.images(batch.images)).float().cpu() for batch in batches]
+            parts = [net(*execution.inputs(batch)).float().cpu() for batch in batches]
     finally:
         net.train(training)
     outputs: NDArray[np.float32] = torch.cat(parts).numpy()
@@ -73,17 +70,11 @@ def probabilities_of(outputs: NDArray[np.float32]) -> NDArray[np.float64]:
     return result
 
 
-def in_order(split: Split, preprocess: Preprocess, execution: Execution) -> Iterator[Any]:
-    """The pictures of a split in their order, unchanged, in batches."""
-    batches = Batches(split, preprocess, batch_size=EVALUATION_BATCH, device=execution.device)
-    return batches.epoch(0)
-
-
-def quick_measures(outputs: NDArray[np.float32], labels: NDArray[np.int64], prefix: str) -> dict[str, float]:
-    """Mean cross-entropy and accuracy, named ``PREFIX_loss`` and ``PREFIX_accuracy``."""
+def quick_measures(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+    """Mean cross-entropy (``loss``) and ``accuracy``."""
     probabilities = probabilities_of(outputs)
     right = probabilities[np.arange(len(labels)), labels]
     return {
-        f"{prefix}_loss": float(-np.log(np.maximum(right, 1e-300)).mean()),
-        f"{prefix}_accuracy": float((outputs.argmax(1) == labels).mean()),
+        "loss": float(-np.log(np.maximum(right, 1e-300)).mean()),
+        "accuracy": float((outputs.argmax(1) == labels).mean()),
     }

@@ -71,9 +71,10 @@ def describe(epoch: Epoch, epochs: int) -> str:
     """One line: ``epoch 3/10  train loss 0.512 accuracy 0.8100 | test loss 0.470 accuracy 0.8300 | 9.1 s, ...``."""
     parts = []
     for split in ("train", "validation", "test"):
-        loss, accuracy = epoch.measures.get(f"{split}_loss"), epoch.measures.get(f"{split}_accuracy")
-        if loss is not None:
-            parts.append(f"{split} loss {loss:.3f}" + (f" accuracy {accuracy:.4f}" if accuracy is not None else ""))
+        own = {name.removeprefix(f"{split}_"): v for name, v in epoch.measures.items() if name.startswith(f"{split}_")}
+        if own:
+            figures = (f"{name.replace('_', ' ')} {v:.{3 if name == 'loss' else 4}f}" for name, v in own.items())
+            parts.append(f"{split} {' '.join(figures)}")
     star = "  *" if epoch.best else ""
-    speed = f"{epoch.seconds:.1f} s, {epoch.images_per_second:,.0f} images/s"
+    speed = f"{epoch.seconds:.1f} s, {epoch.samples_per_second:,.0f} samples/s"
     return f"epoch {epoch.epoch}/{epochs}  {' | '.join([*parts, speed])}{star}"

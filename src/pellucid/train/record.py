@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pellucid.train import tasks
 from pellucid.train.log import read_log
-from pellucid.train.measure import Measured
 from pellucid.train.runfolder import is_locked, read_config, read_environment
+from pellucid.train.task import Task
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class RunRecord:
     epochs: tuple[dict[str, Any], ...]
     steps: tuple[dict[str, Any], ...]
     split: str
-    measured: Measured | None
+    measured: Any  # the task's record of what was measured at the end, or None
 
     @property
     def seconds(self) -> float:
@@ -37,20 +38,25 @@ class RunRecord:
         return float(sum(epoch.get("seconds") or 0.0 for epoch in self.epochs))
 
     @property
-    def accuracy(self) -> float | None:
-        """Measured at the end, else after the last epoch."""
+    def task(self) -> Task:
+        """What was learned."""
+        return tasks.task(self.settings.get("task"))
+
+    @property
+    def score(self) -> float | None:
+        """The task's main figure (``task.score``), measured at the end, else after the last epoch."""
         if self.measured is not None:
-            return self.measured.accuracy
-        value = self.epochs[-1].get(f"{self.measured_on}_accuracy") if self.epochs else None
+            return float(self.measured.score)
+        value = self.epochs[-1].get(f"{self.measured_on}_{self.task.score}") if self.epochs else None
         return float(value) if value is not None else None
 
     @property
     def measured_on(self) -> str | None:
-        """The split of which ``accuracy`` is."""
+        """The split of which ``score`` is."""
         if self.measured is not None:
             return self.split
         last = self.epochs[-1] if self.epochs else {}
-        return next((name for name in ("validation", "test") if f"{name}_accuracy" in last), None)
+        return next((name for name in ("validation", "test") if f"{name}_{self.task.score}" in last), None)
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -61,7 +67,7 @@ def read_run(folder: Path) -> RunRecord:
     """
     config = read_config(folder)
     log = read_log(folder)
-    split, measured = _metrics(folder)
+    split, measured = _metrics(folder, dict(config["settings"]).get("task"))
     return RunRecord(
         name=folder.name or folder.resolve().name,
         folder=str(folder),
@@ -77,10 +83,10 @@ def read_run(folder: Path) -> RunRecord:
     )
 
 
-def _metrics(folder: Path) -> tuple[str, Measured | None]:
+def _metrics(folder: Path, task: str | None) -> tuple[str, Any]:
     try:
         record = json.loads((folder / "metrics.json").read_text("utf-8"))
-        return str(record["split"]), Measured.from_json(record)
+        return str(record["split"]), tasks.task(task).read_measured(record)
     except (OSError, ValueError, KeyError, TypeError):
         return "", None
 

@@ -59,7 +59,8 @@ def as_rows(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
             "data": Path(run.data).name,
             "epochs": f"{len(run.epochs)}/{run.settings.get('epochs')}",
             "state": run.state,
-            "accuracy": None if run.accuracy is None or math.isnan(run.accuracy) else round(run.accuracy, 4),
+            "score": None if run.score is None or math.isnan(run.score) else round(run.score, 4),
+            "of": run.task.score.replace("_", " "),
             "on": run.measured_on,
             "minutes": round(run.seconds / 60, 1),
         }

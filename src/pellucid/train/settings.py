@@ -19,7 +19,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    net: str = Field("basic_cnn", description="network by name, or package.module:factory")
+    task: str | None = Field(None, description="what is learned: classification, ...; None finds it from the data")
+    task_settings: dict[str, Any] = Field(default_factory=dict, description="the task's own settings")
+    net: str = Field("auto", description="network by name, or package.module:factory; auto is the task's own")
     net_settings: dict[str, Any] = Field(default_factory=dict, description="the network's own settings")
     weights: str | None = Field(None, description="a weights file to start from")
     freeze: bool = Field(False, description="train the head alone")

@@ -8,23 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from pellucid import nets
-from pellucid.data import Data, Split
+from pellucid.draw import write_report
 from pellucid.errors import UsageError
-from pellucid.train import runfolder, tensorboard
+from pellucid.train import runfolder, tasks, tensorboard
 from pellucid.train.checkpoint import replace_synced
 from pellucid.train.execution import device_of
 from pellucid.train.fitting import fit
-from pellucid.train.inputs import Prepared, load_for, origin_of
+from pellucid.train.inputs import Prepared, origin_of
 from pellucid.train.listeners import History, Listener
-from pellucid.train.measure import Measured, measure
 from pellucid.train.model import Model
-from pellucid.train.predictions import probabilities_of
 from pellucid.train.record import read_run
 from pellucid.train.settings import Settings
+from pellucid.train.task import DataLike, Measured
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Finished:
     def __str__(self) -> str:
         lines = []
         if self.measured is not None:
-            lines.append(f"{self.split} accuracy {self.measured.accuracy:.4f} on {self.measured.n:,} pictures")
+            lines.append(f"{self.split} {self.measured.headline()}")
         if self.reason.startswith("interrupted"):
             lines.append(f"{self.reason}; go on with: pellucid train --resume {self.folder}")
         lines.append(f"run folder  {self.folder}")
@@ -59,8 +57,14 @@ def start(
     device_of(settings.device)  # whatever does not fit is said before a folder is made
     if settings.tensorboard:
         tensorboard.require()
-    data = load_for(str(where), settings)
-    model = Model(settings.net, **settings.net_settings)
+    task = tasks.recognised(where, settings.task)
+    net_name = task.net if settings.net == "auto" else settings.net
+    nets.signature(net_name)  # a wrong name is said before the data are read
+    settings = settings.with_values(
+        task=task.name, net=net_name, task_settings=task.options(settings).model_dump(mode="json")
+    )
+    data = task.load(str(where), settings)
+    model = Model(settings.net, task=task.name, **settings.net_settings)
     model.settings = settings
     net = model.build(data)
     if settings.weights is not None:
@@ -75,7 +79,7 @@ def start(
 def resume(
     folder: str | Path,
     *,
-    data: Data | None = None,
+    data: DataLike | None = None,
     net: nn.Module | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Finished:
@@ -96,38 +100,31 @@ def resume(
         raise UsageError(f"the run in {path} was given arrays", fits="pellucid.train.resume(folder, data=...)")
     if net is None and settings.net == "given:module":
         raise UsageError(f"the run in {path} was given a module", fits="pellucid.train.resume(folder, net=...)")
-    data = data if data is not None else load_for(config["data"], settings)
-    model = Model(net if net is not None else settings.net, **({} if net is not None else settings.net_settings))
+    data = data if data is not None else tasks.task(settings.task).load(config["data"], settings)
+    named = {} if net is not None else settings.net_settings
+    model = Model(net if net is not None else settings.net, task=settings.task, **named)
     model.settings = settings
     history = fit(model, Prepared(data, origin=config["data"]), path, resume=True, listeners=listeners, progress=True)
     return finish(model, data, path, history)
 
 
-def finish(model: Model, data: Data, folder: Path, history: History) -> Finished:
+def finish(model: Model, data: DataLike, folder: Path, history: History) -> Finished:
     """Measure the best weights on the test split (else validation), and write metrics and report."""
-    split_name = "test" if data.test is not None and len(data.test) else "validation"
+    split_name = "test" if len(data.splits.get("test", ())) else "validation"
     split = data.splits.get(split_name)
-    measured = None
+    measured, body = None, None
     if split is not None and not history.reason.startswith("interrupted"):
         best = Model.load(folder, net=model.net if model.settings.net == "given:module" else None)
         best.settings = model.settings
-        probabilities = probabilities_of(best.outputs(split))
-        measured = measure(probabilities, split.labels, split.names, data.classes)
+        measured = model.task.measure(best, split)
         record = {"split": split_name, **measured.to_json()}
         replace_synced(folder / "metrics.json", json.dumps(record, indent=1, ensure_ascii=False).encode())
-    _write_report(folder, split, measured)
+        body = model.task.report(folder, read_run(folder), best, split)
+    write_report(folder, read_run(folder), body)
     if model.settings.tensorboard and measured is not None:
         epochs = read_run(folder).epochs  # history has those of this process alone
         tensorboard.add_measured(folder, split_name, measured, epochs[-1]["step"] if epochs else 0)
     return Finished(folder, history.reason, split_name, measured)
-
-
-def _write_report(folder: Path, split: Split | None, measured: Measured | None) -> None:
-    from pellucid.draw import write_report
-
-    indices = [mistake.index for mistake in measured.mistakes] if measured is not None else []
-    pictures = {index: np.asarray(split.images[index]) for index in indices} if split is not None else {}
-    write_report(folder, read_run(folder), pictures)
 
 
 def _tupled(value: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pellucid.errors import UsageError
 from pellucid.train.listeners import Epoch, Quiet, Start, Step
-from pellucid.train.measure import Measured
+from pellucid.train.task import Measured
 
 
 def require() -> None:
@@ -50,7 +50,7 @@ class TensorBoardListener(Quiet):
     def on_epoch(self, epoch: Epoch) -> None:
         for name, value in epoch.measures.items():
             self._write(f"epoch/{name}", value, epoch.step)
-        self._write("epoch/images_per_second", epoch.images_per_second, epoch.step)
+        self._write("epoch/samples_per_second", epoch.samples_per_second, epoch.step)
         self._writer.flush()
 
     def on_end(self, reason: str) -> None:
@@ -64,8 +64,9 @@ class TensorBoardListener(Quiet):
 def add_measured(folder: Path, split: str, measured: Measured, step: int) -> None:
     """Add what was measured at the end, and ``confusion.png`` where the report drew it, to a run's events."""
     with _writer(folder) as writer:
-        for name in ("accuracy", "loss", "macro_f1", "calibration_error"):
-            writer.add_scalar(f"{split}/{name}", getattr(measured, name), step)
+        for name, value in measured.to_json().items():
+            if isinstance(value, int | float) and name != "n":
+                writer.add_scalar(f"{split}/{name}", value, step)
         if (folder / "confusion.png").is_file():
             from PIL import Image
 
