@@ -279,7 +279,7 @@ class _Probing:
 
 def _preprocess(model: Model) -> Preprocess:
     if not isinstance(model.preprocess, Preprocess):
-        raise UsageError("how pictures become its input is not known", fits="a trained or loaded Model of pictures")
+        raise UsageError("how pictures become input is not known", fits="a trained or loaded Model of pictures")
     height, width = model.preprocess.image_size
     if min(height, width) < _SMALLEST_SIDE:
         raise UsageError(
