@@ -123,16 +123,34 @@ def _sleep(child: int, seconds: float) -> None:
         time.sleep(0.01)
 
 
+def _wait_for_step(child: int, folder: Path, step: int) -> None:
+    """Wait until the run has logged a step, but no longer than the child lives: a moment in training that does not
+    depend on how busy the machine is."""
+    while not any(record["kind"] == "step" and record["step"] >= step for record in read_log(folder)):
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return
+        time.sleep(0.003)
+
+
 def killed_run(
-    folder: Path, data: str, settings: dict[str, Any], chance: random.Random, longest: float, most: int
+    folder: Path, data: str, settings: dict[str, Any], chance: random.Random, longest: float, most: int, steps: int = 0
 ) -> list[str]:
-    """Run to the end with up to ``most`` kills on the way; returns the moments at which it was killed."""
+    """Run to the end with up to ``most`` kills on the way; returns the moments at which it was killed.
+
+    Every other kill comes after a random time, every other at a random one of the ``steps`` that are left.
+    """
     moments: list[str] = []
     output = folder.with_suffix(".txt")
     while True:
         child = born(folder, data, settings, output)
         if len(moments) < most and REPORT not in moments:  # training is the subject: one kill amid the report will do
-            _sleep(child, longest * chance.random() ** 2)  # short lives are more frequent: most run on from a resume
+            done = max((record["step"] for record in read_log(folder) if record["kind"] == "step"), default=0)
+            if len(moments) % 2 and done < steps:
+                _wait_for_step(child, folder, chance.randint(done + 1, done + max(1, (steps - done) // 2)))
+            else:
+                _sleep(
+                    child, longest * chance.random() ** 2
+                )  # short lives are more frequent: most run on from a resume
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
@@ -152,12 +170,13 @@ def run(kills: int, seed: int, root: Path, data: str, settings: dict[str, Any]) 
         raise RuntimeError("the run that was to be left alone was killed")
     longest = 1.2 * ((root / "alone" / "log.jsonl").stat().st_mtime - began)  # the end of training, and a little more
     wanted = remains(root / "alone")
+    steps = max(record["step"] for record in read_log(root / "alone") if record["kind"] == "step")
     moments: list[str] = []
     differing: dict[str, list[str]] = {}
     runs = 0
     while len(moments) < kills:
         folder = root / f"killed-{runs}"
-        moments += killed_run(folder, data, settings, chance, longest, most=kills - len(moments))
+        moments += killed_run(folder, data, settings, chance, longest, kills - len(moments), steps)
         different = differences(wanted, remains(folder))
         if different:
             differing[folder.name] = different
