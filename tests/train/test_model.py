@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pellucid.data import Data
-from pellucid.errors import CheckpointError, DataError, UsageError
+from pellucid.errors import CheckpointError, DataError, DecodeError, UsageError
 from pellucid.train import Model, Settings, find_learning_rate, start
 from tests.train.conftest import CLASSES, PLAIN, pictures, tiny
 
@@ -111,6 +111,22 @@ def test_arrays_tensors_and_loaders_are_learned_from(data: Data) -> None:
     nameless = Model(tiny()).compile(**PLAIN)
     nameless.fit(loader, epochs=1, progress=False)
     assert nameless.classes == ("0", "1", "2")
+
+
+def test_answers_are_the_predictions_in_words(data: Data, tmp_path: Path) -> None:
+    model = Model(tiny()).compile(**PLAIN)
+    model.fit(data, epochs=1, progress=False)
+    file = tmp_path / "one.png"
+    Image.fromarray(data.test.images[0, :, :, 0]).save(file)
+    (answer,) = model.answers(file, top=2)
+    row = model.predict(data.test.images[:1]).probabilities[0]
+    first, second = np.argsort(-row)[:2]
+    assert answer.name == str(file)
+    assert answer.text == f"{CLASSES[first]} {row[first]:.2f}, {CLASSES[second]} {row[second]:.2f}"
+    assert [one["class"] for one in answer.record["classes"]] == [CLASSES[first], CLASSES[second]]
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(DecodeError, match="broken.png"):
+        model.answers(file, tmp_path / "broken.png")
 
 
 def test_an_optimizer_object_and_a_loss_of_ones_own(data: Data) -> None:

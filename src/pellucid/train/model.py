@@ -16,14 +16,14 @@ from torch.utils.data import DataLoader
 from pellucid import nets
 from pellucid.data import Data, Preprocess, Split
 from pellucid.data.dataset import Numbered
-from pellucid.errors import UsageError
+from pellucid.errors import PellucidError, UsageError
 from pellucid.train import inputs, tasks, weights
 from pellucid.train.execution import Execution, device_of, left_as_found
 from pellucid.train.listeners import History, Listener
 from pellucid.train.measure import Measured, measure
 from pellucid.train.predictions import Predictions, outputs_of, probabilities_of
 from pellucid.train.settings import Settings
-from pellucid.train.task import DataLike, Task
+from pellucid.train.task import Answer, Asked, DataLike, Task
 
 if TYPE_CHECKING:
     from pellucid.summarize import Summary
@@ -237,6 +237,23 @@ class Model:
         split, found = inputs.pictures(pictures, self._preparation())
         called = tuple(names) if names is not None else found
         return Predictions(probabilities_of(self.outputs(split)).astype(np.float32), self.classes, called)
+
+    def answers(self, *things: str | Path, top: int = 3, **options: Any) -> list[Answer]:
+        """What ``pellucid predict`` prints, of things of any task: paths, or where it reads text the text itself.
+
+        Args:
+            things: what is asked about.
+            top: how many answers for each, where there are several.
+            options: of the task, such as ``beam=4`` of a translation.
+
+        Raises:
+            DataError: for the first thing that cannot be read.
+        """
+        broken: list[PellucidError] = []
+        found = list(self.task.answers(self, Asked(tuple(map(str, things)), top, options), broken))
+        if broken:
+            raise broken[0]
+        return found
 
     def summary(self, input_size: tuple[int, ...] | None = None) -> Summary:
         """Print the table of the network."""
