@@ -30,6 +30,8 @@ class Purpose(enum.IntEnum):
     MIXUP = 9
     SPLIT = 10
     NOISE = 11
+    SPELLING = 20
+    BUCKET = 21
 
 
 def words(seed: int, epoch: int, purpose: Purpose, count: int) -> NDArray[np.uint32]:
