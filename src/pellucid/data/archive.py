@@ -46,17 +46,27 @@ def open_archive(file: Path) -> Source:
     Raises:
         DataError: where the archive is damaged or refused, or holds no data set.
     """
-    state = file.stat()
-    key = hashlib.sha256(f"{file.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:24]
-    folder = cache_folder() / "unpacked" / key
-    if not folder.is_dir():
-        _unpack_into(folder, file)
+    folder = unpacked(file)
     try:
         source = open_source(folder)
     except DataError as error:
         message = error.message.replace(str(folder), str(file))
         raise DataError(message, **{k: v.replace(str(folder), str(file)) for k, v in error.facts.items()}) from None
     return replace(source, origin=str(file))
+
+
+def unpacked(file: Path) -> Path:
+    """The folder in the user's cache that holds what is in an archive, unpacked there the first time.
+
+    Raises:
+        DataError: where the archive is damaged or refused.
+    """
+    state = file.stat()
+    key = hashlib.sha256(f"{file.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:24]
+    folder = cache_folder() / "unpacked" / key
+    if not folder.is_dir():
+        _unpack_into(folder, file)
+    return folder
 
 
 def _unpack_into(folder: Path, file: Path) -> None:
