@@ -2,7 +2,7 @@
 
 Sennrich, Haddow & Birch, "Neural machine translation of rare words with subword units", ACL 2016, algorithm 1: begin
 with characters; again and again join the pair of neighbours that is most frequent, inside words. Frequent words become
-one symbol, rare ones a few. A character that training hardly saw is written as its UTF-8 bytes, so that no text is lost.
+one symbol, rare ones a few. A character that training hardly saw is written as its UTF-8 bytes: no text is lost.
 Learned from the texts that are handed in, which are those of the training part alone.
 """
 

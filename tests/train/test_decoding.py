@@ -1,0 +1,148 @@
+"""Greedy and beam decoding against an exhaustive search, on networks whose probabilities are a table."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pellucid.data.subwords import END, START
+from pellucid.train.decoding import Decoded, beam_search, chosen_rows, greedy, length_penalty
+
+VOCABULARY = 6  # padding, unknown, start, end, and two that mean something
+SAID = (1, 4, 5)
+
+
+class Table:
+    """The next token depends on the source and on all that was said: outputs are drawn from a hash of both."""
+
+    def __init__(self, seed: int, sharp: float = 1.5) -> None:
+        self.seed, self.sharp = seed, sharp
+        self.steps = 0
+
+    def outputs(self, source: int, said: tuple[int, ...]) -> np.ndarray:
+        chance = np.random.default_rng([self.seed, source, *said])
+        return chance.normal(size=VOCABULARY) * self.sharp
+
+    def encode(self, source: Tensor) -> dict[str, Any]:
+        return {"source": source[:, 0]}
+
+    def step(self, tokens: Tensor, memory: dict[str, Any], cache: Tensor | None) -> tuple[Tensor, Tensor]:
+        self.steps += 1
+        said = tokens[:, None] if cache is None else torch.cat([cache, tokens[:, None]], 1)
+        rows = [self.outputs(int(s), tuple(row)) for s, row in zip(memory["source"], said.tolist(), strict=True)]
+        return torch.tensor(np.array(rows)), said
+
+
+def log_p(net: Table, source: int, tokens: tuple[int, ...]) -> float:
+    """Of a whole text with its end, term by term."""
+    total, said = 0.0, (START,)
+    for token in (*tokens, END):
+        outputs = net.outputs(source, said)
+        total += outputs[token] - math.log(sum(math.exp(value) for value in outputs))
+        said += (token,)
+    return total
+
+
+def every_text(limit: int) -> list[tuple[int, ...]]:
+    return [text for length in range(limit + 1) for text in itertools.product(SAID, repeat=length)]
+
+
+def sources(count: int = 3) -> Tensor:
+    return torch.arange(4, 4 + count)[:, None]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_wide_beam_finds_the_best_of_all_texts(seed: int, alpha: float) -> None:
+    net, limit = Table(seed), 3
+    everything = every_text(limit)
+    found = beam_search(net, sources(), limit, width=len(everything) + 5, alpha=alpha)
+    for source, texts in zip(sources()[:, 0].tolist(), found, strict=True):
+        scores = {text: log_p(net, source, text) / ((5 + len(text) + 1) / 6) ** alpha for text in everything}
+        best = max(scores, key=lambda text: scores[text])
+        assert texts[0].tokens == best
+        assert texts[0].score(alpha) == pytest.approx(scores[best], rel=1e-6)
+        assert {text.tokens for text in texts} == set(everything)
+
+
+@given(seed=st.integers(0, 10_000), limit=st.integers(0, 6), count=st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_one_beam_is_greedy(seed: int, limit: int, count: int) -> None:
+    net = Table(seed)
+    alone = greedy(net, sources(count), limit)
+    beams = beam_search(net, sources(count), limit, width=1)
+    assert [[one] for one in alone] == beams
+
+
+@given(seed=st.integers(0, 10_000), width=st.integers(2, 6))
+@settings(max_examples=40, deadline=None)
+def test_more_beams_say_what_they_are_worth(seed: int, width: int) -> None:
+    """Whatever is found: its probability is that of the text, no text comes twice, and the best stands first."""
+    net = Table(seed)
+    for source, texts in zip(sources()[:, 0].tolist(), beam_search(net, sources(), 5, width=width), strict=True):
+        assert [text.log_probability for text in texts] == pytest.approx(
+            [log_p(net, source, text.tokens) for text in texts]
+        )
+        assert len({text.tokens for text in texts}) == len(texts) <= width
+        assert sorted(texts, key=lambda text: -text.score(0.6)) == texts
+
+
+def test_greedy_takes_the_most_probable_token_at_each_step() -> None:
+    net, limit = Table(11), 8
+    for source, found in zip(sources()[:, 0].tolist(), greedy(net, sources(), limit), strict=True):
+        said: tuple[int, ...] = (START,)
+        while len(said) <= limit:
+            outputs = net.outputs(source, said)
+            outputs[[0, START]] = -np.inf
+            token = int(outputs.argmax())
+            if token == END:
+                break
+            said += (token,)
+        assert found.tokens == said[1:]
+        assert found.log_probability == pytest.approx(log_p(net, source, found.tokens))
+
+
+@pytest.mark.parametrize("decode", [greedy, lambda *a: [t[0] for t in beam_search(*a, width=3)]], ids=["greedy", "beam"])
+def test_a_text_that_does_not_end_is_cut_and_says_so(decode: Any) -> None:
+    class Endless(Table):
+        def outputs(self, source: int, said: tuple[int, ...]) -> np.ndarray:
+            return np.array([0.0, 0.0, 0.0, -50.0, 9.0, 0.0])
+
+    (found,) = decode(Endless(0), sources(1), 4)
+    assert found.tokens == (4, 4, 4, 4)
+    assert found.cut
+
+
+def test_decoding_stops_where_all_texts_have_ended() -> None:
+    class Short(Table):
+        def outputs(self, source: int, said: tuple[int, ...]) -> np.ndarray:
+            return np.array([0.0, 0.0, 0.0, 9.0 if len(said) > 2 else -9.0, 3.0, 0.0])
+
+    net = Short(0)
+    assert [found.tokens for found in greedy(net, sources(2), 1000)] == [(4, 4), (4, 4)]
+    assert net.steps == 3
+
+
+def test_the_length_penalty_is_that_of_wu() -> None:
+    assert [length_penalty(n, 0.6) for n in (1, 7, 13)] == pytest.approx([1.0, 2**0.6, 3**0.6])
+    assert length_penalty(40, 0.0) == 1.0
+    short, long = Decoded((4,), -2.0), Decoded((4,) * 10, -3.0)
+    assert short.score(0.0) > long.score(0.0)
+    assert short.score(1.0) < long.score(1.0)
+
+
+def test_rows_are_chosen_wherever_tensors_stand() -> None:
+    one, other = torch.arange(3), torch.arange(6).reshape(3, 2)
+    tree = {"a": [(one, None)], "b": (other, torch.tensor(7), "name")}
+    chosen = chosen_rows(tree, torch.tensor([2, 0, 0, 1]), 3)
+    assert chosen["a"][0][0].tolist() == [2, 0, 0, 1]
+    assert chosen["b"][0].tolist() == [[4, 5], [0, 1], [0, 1], [2, 3]]
+    assert (chosen["a"][0][1], chosen["b"][1].item(), chosen["b"][2]) == (None, 7, "name")
