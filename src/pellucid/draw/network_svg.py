@@ -23,6 +23,7 @@ _COLORS = {
     "convolution": ("#dcebff", "#1f6feb"),
     "linear": ("#dff5e6", "#1a7f4b"),
     "attention": ("#efe3ff", "#8250df"),
+    "recurrent": ("#d9f3f5", "#0d8390"),
     "pooling": ("#fff0d9", "#b26a00"),
     "normalisation": ("#eef1f5", "#7b8794"),
     "activation": ("#f7f0e8", "#a0764a"),

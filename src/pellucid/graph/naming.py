@@ -13,7 +13,17 @@ from pellucid.graph.ir import Node, Ref, Size, references
 from pellucid.ops import Op
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-_MAIN = ("attention", "convolution", "linear", "normalisation", "pooling", "activation", "dropout", "opaque")
+_MAIN = (
+    "attention",
+    "recurrent",
+    "convolution",
+    "linear",
+    "normalisation",
+    "pooling",
+    "activation",
+    "dropout",
+    "opaque",
+)
 _LIBRARY = ("/torch/", "\\torch\\", "/pellucid/graph/", "\\pellucid\\graph\\")
 MARK = "%"  # begins every key, so that no key is the name of a parameter
 

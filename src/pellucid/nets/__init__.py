@@ -5,6 +5,7 @@ from pellucid.nets.basic_cnn import basic_cnn
 from pellucid.nets.inception import inception, inception_small
 from pellucid.nets.lenet import lenet
 from pellucid.nets.mlp import mlp
+from pellucid.nets.recurrent import gru, lstm, rnn, tcn
 from pellucid.nets.registry import factory, from_spec, make, names, signature
 from pellucid.nets.resnet import resnet18, resnet34, resnet50, resnet101
 from pellucid.nets.vgg import vgg11, vgg13, vgg16, vgg19
@@ -16,11 +17,13 @@ __all__ = [
     "factory",
     "freeze_all_but_head",
     "from_spec",
+    "gru",
     "head",
     "inception",
     "inception_small",
     "lenet",
     "load_weights",
+    "lstm",
     "make",
     "mlp",
     "names",
@@ -28,7 +31,9 @@ __all__ = [
     "resnet18",
     "resnet34",
     "resnet50",
+    "rnn",
     "signature",
+    "tcn",
     "vgg11",
     "vgg13",
     "vgg16",

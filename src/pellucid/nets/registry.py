@@ -20,6 +20,7 @@ from pellucid.nets.basic_cnn import basic_cnn
 from pellucid.nets.inception import inception, inception_small
 from pellucid.nets.lenet import lenet
 from pellucid.nets.mlp import mlp
+from pellucid.nets.recurrent import gru, lstm, rnn, tcn
 from pellucid.nets.resnet import resnet18, resnet34, resnet50, resnet101
 from pellucid.nets.vgg import vgg11, vgg13, vgg16, vgg19
 
@@ -31,14 +32,18 @@ _FACTORIES: Mapping[str, Factory] = MappingProxyType(
         "alexnet": alexnet,
         "basic_cnn": basic_cnn,
         "googlenet": inception,
+        "gru": gru,
         "inception": inception,
         "inception_small": inception_small,
         "lenet": lenet,
+        "lstm": lstm,
         "mlp": mlp,
         "resnet101": resnet101,
         "resnet18": resnet18,
         "resnet34": resnet34,
         "resnet50": resnet50,
+        "rnn": rnn,
+        "tcn": tcn,
         "vgg11": vgg11,
         "vgg11_bn": partial(vgg11, batch_norm=True),
         "vgg13": vgg13,
