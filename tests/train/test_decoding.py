@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pellucid.data.subwords import END, START
-from pellucid.train.decoding import Decoded, beam_search, chosen_rows, greedy, length_penalty
+from pellucid.nets.decoding import Kept
+from pellucid.nets.recurrent_seq2seq import seq2seq
+from pellucid.nets.transformer import transformer
+from pellucid.train.decoding import Decoded, beam_search, greedy, length_penalty
 
 VOCABULARY = 6  # padding, unknown, start, end, and two that mean something
 SAID = (1, 4, 5)
@@ -31,14 +34,14 @@ class Table:
         chance = np.random.default_rng([self.seed, source, *said])
         return chance.normal(size=VOCABULARY) * self.sharp
 
-    def encode(self, source: Tensor) -> dict[str, Any]:
-        return {"source": source[:, 0]}
+    def encode(self, source: Tensor) -> Kept:
+        return (source[:, 0],)
 
-    def step(self, tokens: Tensor, memory: dict[str, Any], cache: Tensor | None) -> tuple[Tensor, Tensor]:
+    def step(self, tokens: Tensor, memory: Kept, cache: Kept = ()) -> tuple[Tensor, Kept]:
         self.steps += 1
-        said = tokens[:, None] if cache is None else torch.cat([cache, tokens[:, None]], 1)
-        rows = [self.outputs(int(s), tuple(row)) for s, row in zip(memory["source"], said.tolist(), strict=True)]
-        return torch.tensor(np.array(rows)), said
+        said = torch.cat([*cache, tokens], 1)
+        rows = [self.outputs(int(s), tuple(row)) for s, row in zip(memory[0], said.tolist(), strict=True)]
+        return torch.tensor(np.array(rows))[:, None], (said,)
 
 
 def log_p(net: Table, source: int, tokens: tuple[int, ...]) -> float:
@@ -110,7 +113,9 @@ def test_greedy_takes_the_most_probable_token_at_each_step() -> None:
         assert found.log_probability == pytest.approx(log_p(net, source, found.tokens))
 
 
-@pytest.mark.parametrize("decode", [greedy, lambda *a: [t[0] for t in beam_search(*a, width=3)]], ids=["greedy", "beam"])
+@pytest.mark.parametrize(
+    "decode", [greedy, lambda *a: [t[0] for t in beam_search(*a, width=3)]], ids=["greedy", "beam"]
+)
 def test_a_text_that_does_not_end_is_cut_and_says_so(decode: Any) -> None:
     class Endless(Table):
         def outputs(self, source: int, said: tuple[int, ...]) -> np.ndarray:
@@ -139,10 +144,26 @@ def test_the_length_penalty_is_that_of_wu() -> None:
     assert short.score(1.0) < long.score(1.0)
 
 
-def test_rows_are_chosen_wherever_tensors_stand() -> None:
-    one, other = torch.arange(3), torch.arange(6).reshape(3, 2)
-    tree = {"a": [(one, None)], "b": (other, torch.tensor(7), "name")}
-    chosen = chosen_rows(tree, torch.tensor([2, 0, 0, 1]), 3)
-    assert chosen["a"][0][0].tolist() == [2, 0, 0, 1]
-    assert chosen["b"][0].tolist() == [[4, 5], [0, 1], [0, 1], [2, 3]]
-    assert (chosen["a"][0][1], chosen["b"][1].item(), chosen["b"][2]) == (None, 7, "name")
+@pytest.mark.parametrize("make", [transformer, seq2seq])
+def test_a_cache_gives_what_a_full_pass_gives(make: Any) -> None:
+    """Decoding with a real network, against one forward pass over everything for each token."""
+    torch.manual_seed(3)
+    options = {"heads": 2, "feed_forward": 24} if make is transformer else {}
+    net = make(source_vocabulary=11, target_vocabulary=9, width=16, layers=2, **options).eval()
+    for parameter in net.parameters():
+        parameter.data *= 1.6  # so that it says more than one token again and again
+    source = torch.tensor([[4, 5, 6, 7, 3], [8, 9, 0, 0, 0], [10, 4, 4, 3, 0]])
+    for row, found in zip(source, greedy(net, source, 12), strict=True):
+        said, total = [START], 0.0
+        while True:
+            outputs = net(row[row > 0][None], torch.tensor([said]))[0, -1].double().log_softmax(-1)
+            outputs[[0, START]] = -torch.inf
+            token = int(outputs.argmax()) if len(said) <= 12 else END
+            total += float(outputs[token])
+            if token == END:
+                break
+            said.append(token)
+        assert found.tokens == tuple(said[1:])
+        assert found.log_probability == pytest.approx(total, rel=1e-4)
+    for one, many in zip(greedy(net, source, 12), beam_search(net, source, 12, width=1), strict=True):
+        assert many == [one]

@@ -1,33 +1,21 @@
 """From a source to the text that a network makes of it, one token after another: greedy, or by beam search.
 
-A network that decodes has ``encode(source (N, S)) -> memory`` and ``step(tokens (N,), memory, cache) -> (outputs
-(N, V), cache)``: the cache holds what was computed of the tokens before, so that a step needs only the last.
+A network that decodes reads the source once (``encode``), and then takes one token after another (``step``); it keeps
+what it computed of the tokens before, so that a step needs only the last (``pellucid.nets.decoding``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pellucid.data.subwords import END, PADDING, START
+from pellucid.nets.decoding import Decoder, Kept, rows
 
 LENGTH_PENALTY = 0.6
-
-
-class Decodes(Protocol):
-    """What a network that decodes can do."""
-
-    def encode(self, source: Tensor) -> Any:
-        """(N, S) -> what every step reads of the source."""
-        ...
-
-    def step(self, tokens: Tensor, memory: Any, cache: Any) -> tuple[Tensor, Any]:
-        """The last tokens (N,), the memory, and the cache of the step before (None at first) -> outputs (N, V)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +39,7 @@ def length_penalty(length: int, alpha: float) -> float:
 
 def _logarithms(outputs: Tensor, *, last: bool) -> Tensor:
     """log P (N, V) of the next token; padding and start are never said, and at the last step only the end."""
-    logarithms = outputs.float().log_softmax(-1).double()
+    logarithms = outputs.double().log_softmax(-1)
     refused = torch.zeros(logarithms.shape[-1], dtype=torch.bool, device=logarithms.device)
     refused[[PADDING, START]] = True
     if last:
@@ -60,8 +48,14 @@ def _logarithms(outputs: Tensor, *, last: bool) -> Tensor:
     return logarithms.masked_fill(refused, -torch.inf)
 
 
+def _step(net: Decoder, tokens: Tensor, memory: Kept, cache: Kept) -> tuple[Tensor, Kept]:
+    """The last tokens (N,) -> outputs (N, V) of what comes next, and the cache with them in it."""
+    outputs, kept = net.step(tokens[:, None], memory, cache)
+    return outputs[:, -1], kept
+
+
 @torch.no_grad()
-def greedy(net: Decodes, source: Tensor, limit: int) -> list[Decoded]:
+def greedy(net: Decoder, source: Tensor, limit: int) -> list[Decoded]:
     """The most probable token at each step, until the end or ``limit`` tokens.
 
     Args:
@@ -70,14 +64,15 @@ def greedy(net: Decodes, source: Tensor, limit: int) -> list[Decoded]:
         limit: of tokens, the end not counted.
     """
     count = len(source)
-    memory, cache = net.encode(source), None
+    memory = net.encode(source)
+    cache: Kept = ()
     tokens = torch.full((count,), START, device=source.device)
     total = torch.zeros(count, dtype=torch.float64, device=source.device)
     going = torch.ones(count, dtype=torch.bool, device=source.device)
     said: list[Tensor] = []
     cut = ~going
     for length in range(limit + 1):
-        outputs, cache = net.step(tokens, memory, cache)
+        outputs, cache = _step(net, tokens, memory, cache)
         best, chosen = _logarithms(outputs, last=length == limit).max(-1)
         if length == limit:
             cut = going & (_logarithms(outputs, last=False).argmax(-1) != END)
@@ -87,10 +82,10 @@ def greedy(net: Decodes, source: Tensor, limit: int) -> list[Decoded]:
         going = going & (tokens != END)
         if not bool(going.any()):
             break
-    rows = torch.stack(said, 1).tolist()
+    written = torch.stack(said, 1).tolist()
     return [
         Decoded(tuple(row[: row.index(END)]), value, forced)
-        for row, value, forced in zip(rows, total.tolist(), cut.tolist(), strict=True)
+        for row, value, forced in zip(written, total.tolist(), cut.tolist(), strict=True)
     ]
 
 
@@ -104,7 +99,7 @@ class _Search:
 
 @torch.no_grad()
 def beam_search(
-    net: Decodes, source: Tensor, limit: int, *, width: int = 4, alpha: float = LENGTH_PENALTY
+    net: Decoder, source: Tensor, limit: int, *, width: int = 4, alpha: float = LENGTH_PENALTY
 ) -> list[list[Decoded]]:
     """The best texts that ``width`` beams find for each source, the best first.
 
@@ -119,8 +114,8 @@ def beam_search(
         alpha: of the length penalty; 0 compares plain probabilities.
     """
     count, device = len(source), source.device
-    memory = chosen_rows(net.encode(source), torch.arange(count, device=device).repeat_interleave(width), count)
-    cache = None
+    memory = rows(net.encode(source), torch.arange(count, device=device).repeat_interleave(width))
+    cache: Kept = ()
     tokens = torch.full((count * width,), START, device=device)
     said = torch.empty((count * width, 0), dtype=torch.long, device=device)
     # At first all beams of a source are the same: only the first may go on.
@@ -128,7 +123,7 @@ def beam_search(
     values[:, 0] = 0.0
     searches = [_Search([]) for _ in range(count)]
     for length in range(limit + 1):
-        outputs, cache = net.step(tokens, memory, cache)
+        outputs, cache = _step(net, tokens, memory, cache)
         logarithms = _logarithms(outputs, last=length == limit).view(count, width, -1)
         natural = (_logarithms(outputs, last=False).argmax(-1) == END).tolist()
         size = logarithms.shape[-1]
@@ -138,7 +133,7 @@ def beam_search(
         if all(search.over for search in searches):
             break
         said = torch.cat([said[origin], tokens[:, None]], 1)
-        cache = chosen_rows(cache, origin, count * width)
+        cache = rows(cache, origin)
     return [sorted(search.finished, key=lambda one: -one.score(alpha))[:width] for search in searches]
 
 
@@ -180,18 +175,3 @@ def _go_on(
         torch.tensor(values, dtype=torch.float64, device=device),
         torch.tensor(tokens, device=device).flatten(),
     )
-
-
-def chosen_rows(tree: Any, rows: Tensor, count: int) -> Any:
-    """Memory or cache with these rows of its batch, in this order: tensors of any nesting, the batch first."""
-    if isinstance(tree, Tensor):
-        return tree.index_select(0, rows) if tree.ndim and len(tree) == count else tree
-    if isinstance(tree, Mapping):
-        return {name: chosen_rows(part, rows, count) for name, part in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(chosen_rows(part, rows, count) for part in tree))
-    if isinstance(tree, list | tuple):
-        return type(tree)(chosen_rows(part, rows, count) for part in tree)
-    if is_dataclass(tree) and not isinstance(tree, type):
-        return replace(tree, **{item.name: chosen_rows(getattr(tree, item.name), rows, count) for item in fields(tree)})
-    return tree
