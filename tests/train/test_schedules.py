@@ -53,11 +53,20 @@ def test_step_is_that_of_torch() -> None:
     assert ours("step") == pytest.approx(wanted, abs=1e-12)
 
 
+@pytest.mark.parametrize("width", [64, 512])
+def test_the_inverse_square_root_is_that_of_the_paper(width: int) -> None:
+    """Vaswani et al. 2017, eq. 3, whose steps count from 1, as a share of its highest rate."""
+    rising = 10
+    paper = [width**-0.5 * min(step**-0.5, step * rising**-1.5) for step in range(1, TOTAL + 1)]
+    highest = 1 / (width * rising) ** 0.5
+    assert [highest * rate for rate in ours("inverse_square_root", rising / TOTAL)] == pytest.approx(paper)
+
+
 def test_constant() -> None:
     assert ours("constant") == [1.0] * TOTAL
 
 
-@pytest.mark.parametrize("name", ["constant", "step", "cosine"])
+@pytest.mark.parametrize("name", ["constant", "step", "cosine", "inverse_square_root"])
 def test_warm_up_rises_in_a_line_to_the_top(name: str) -> None:
     rates = ours(name, warmup=0.25)
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])

@@ -7,7 +7,7 @@ import math
 from pellucid.errors import unknown
 
 _START, _END = 25.0, 1e4  # one cycle begins at 1/25 of the highest rate and ends at 1/10,000 of where it began
-NAMES = ("constant", "cosine", "one_cycle", "step")
+NAMES = ("constant", "cosine", "inverse_square_root", "one_cycle", "step")
 
 
 def factor(name: str, step: int, total: int, warmup: float = 0.0) -> float:
@@ -16,10 +16,11 @@ def factor(name: str, step: int, total: int, warmup: float = 0.0) -> float:
     Args:
         name: ``constant``; ``step`` (a tenth after half the run, a hundredth after three quarters, He et al. 2015);
             ``cosine`` (Loshchilov & Hutter 2016, eq. 5, without restarts); ``one_cycle`` (Smith & Topin 2017, with
-            cosine arcs).
+            cosine arcs); ``inverse_square_root`` (Vaswani et al. 2017, eq. 3: up in a line, then down with the root of
+            the step; the paper's highest rate is 1 / sqrt(width x steps of warmup)).
         step: from 0 to ``total`` - 1.
         total: steps of the whole run.
-        warmup: share of the run in which the rate rises: in a line for the first three, in one cycle's first arc.
+        warmup: share of the run in which the rate rises: in one cycle an arc, else a line.
 
     Raises:
         UsageError: for another name.
@@ -31,6 +32,8 @@ def factor(name: str, step: int, total: int, warmup: float = 0.0) -> float:
         return (step + 1) / rising
     if name == "constant":
         return 1.0
+    if name == "inverse_square_root":
+        return math.sqrt(max(1.0, rising) / (step + 1))
     if name == "step":
         return 0.1 ** sum(step >= share * total for share in (0.5, 0.75))
     if name == "cosine":

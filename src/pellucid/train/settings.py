@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pellucid.errors import UsageError, unknown
 
 OptimizerName = Literal["sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "muon"]
-ScheduleName = Literal["constant", "step", "cosine", "one_cycle"]
+ScheduleName = Literal["constant", "step", "cosine", "one_cycle", "inverse_square_root"]
 LossName = Literal["cross_entropy", "binary_cross_entropy", "focal"]
 
 
