@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pellucid.data.subwords import END, START
-from pellucid.nets.decoding import Kept
 from pellucid.nets.recurrent_seq2seq import seq2seq
 from pellucid.nets.transformer import transformer
-from pellucid.train.decoding import Decoded, beam_search, greedy, length_penalty
+from pellucid.train.decoding import Decoded, Kept, beam_search, greedy, length_penalty
 
 VOCABULARY = 6  # padding, unknown, start, end, and two that mean something
 SAID = (1, 4, 5)

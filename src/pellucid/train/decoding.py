@@ -1,21 +1,35 @@
 """From a source to the text that a network makes of it, one token after another: greedy, or by beam search.
 
 A network that decodes reads the source once (``encode``), and then takes one token after another (``step``); it keeps
-what it computed of the tokens before, so that a step needs only the last (``pellucid.nets.decoding``).
+what it computed of the tokens before, so that a step needs only the last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pellucid.data.subwords import END, PADDING, START
-from pellucid.nets.decoding import Decoder, Kept, rows
 
 LENGTH_PENALTY = 0.6
+Kept = tuple[Tensor, ...]
+"""What a network keeps of a source, or of the tokens so far: each tensor with the batch in front."""
+
+
+class Decoder(Protocol):
+    """A network that reads a source and writes a target, token by token."""
+
+    def encode(self, source: Tensor) -> Kept:
+        """(N, S) int64 -> what each step looks at."""
+        ...
+
+    def step(self, tokens: Tensor, memory: Kept, cache: Kept = ...) -> tuple[Tensor, Kept]:
+        """The tokens that are new, (N, T) int64 -> outputs (N, T, V), and the cache with them in it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,8 +64,13 @@ def _logarithms(outputs: Tensor, *, last: bool) -> Tensor:
 
 def _step(net: Decoder, tokens: Tensor, memory: Kept, cache: Kept) -> tuple[Tensor, Kept]:
     """The last tokens (N,) -> outputs (N, V) of what comes next, and the cache with them in it."""
-    outputs, kept = net.step(tokens[:, None], memory, cache)
+    outputs, kept = net.step(tokens[:, None], memory, *([cache] if cache else []))
     return outputs[:, -1], kept
+
+
+def rows(kept: Kept, index: Tensor) -> Kept:
+    """A memory or cache of other texts: row ``index[i]`` becomes row i."""
+    return tuple(tensor.index_select(0, index) for tensor in kept)
 
 
 @torch.no_grad()
