@@ -36,11 +36,11 @@ class Table:
     def encode(self, source: Tensor) -> Kept:
         return (source[:, 0],)
 
-    def step(self, tokens: Tensor, memory: Kept, cache: Kept | None = None) -> tuple[Tensor, Kept]:
+    def step(self, tokens: Tensor, memory: Kept, cache: Kept = ()) -> tuple[Tensor, Kept]:
         self.steps += 1
-        said = torch.cat([*(cache or ()), tokens[:, None]], 1)
+        said = torch.cat([*cache, tokens], 1)
         rows = [self.outputs(int(s), tuple(row)) for s, row in zip(memory[0], said.tolist(), strict=True)]
-        return torch.tensor(np.array(rows)), (said,)
+        return torch.tensor(np.array(rows))[:, None], (said,)
 
 
 def log_p(net: Table, source: int, tokens: tuple[int, ...]) -> float:

@@ -27,9 +27,8 @@ class Decoder(Protocol):
         """(N, S) int64 -> what each step looks at."""
         ...
 
-    def step(self, tokens: Tensor, memory: Kept, cache: Kept | None = None) -> tuple[Tensor, Kept]:
-        """The last tokens (N,) int64, with the cache of the step before (none at first) -> outputs (N, V) of what comes
-        next, and the cache with them in it."""
+    def step(self, tokens: Tensor, memory: Kept, cache: Kept = ()) -> tuple[Tensor, Kept]:
+        """The tokens that are new, (N, T) int64 -> outputs (N, T, V), and the cache with them in it."""
         ...
 
 
@@ -63,6 +62,12 @@ def _logarithms(outputs: Tensor, *, last: bool) -> Tensor:
     return logarithms.masked_fill(refused, -torch.inf)
 
 
+def _step(net: Decoder, tokens: Tensor, memory: Kept, cache: Kept) -> tuple[Tensor, Kept]:
+    """The last tokens (N,) -> outputs (N, V) of what comes next, and the cache with them in it."""
+    outputs, kept = net.step(tokens[:, None], memory, cache)
+    return outputs[:, -1], kept
+
+
 def rows(kept: Kept, index: Tensor) -> Kept:
     """A memory or cache of other texts: row ``index[i]`` becomes row i."""
     return tuple(tensor.index_select(0, index) for tensor in kept)
@@ -79,14 +84,14 @@ def greedy(net: Decoder, source: Tensor, limit: int) -> list[Decoded]:
     """
     count = len(source)
     memory = net.encode(source)
-    cache: Kept | None = None
+    cache: Kept = ()
     tokens = torch.full((count,), START, device=source.device)
     total = torch.zeros(count, dtype=torch.float64, device=source.device)
     going = torch.ones(count, dtype=torch.bool, device=source.device)
     said: list[Tensor] = []
     cut = ~going
     for length in range(limit + 1):
-        outputs, cache = net.step(tokens, memory, cache)
+        outputs, cache = _step(net, tokens, memory, cache)
         best, chosen = _logarithms(outputs, last=length == limit).max(-1)
         if length == limit:
             cut = going & (_logarithms(outputs, last=False).argmax(-1) != END)
@@ -129,7 +134,7 @@ def beam_search(
     """
     count, device = len(source), source.device
     memory = rows(net.encode(source), torch.arange(count, device=device).repeat_interleave(width))
-    cache: Kept | None = None
+    cache: Kept = ()
     tokens = torch.full((count * width,), START, device=device)
     said = torch.empty((count * width, 0), dtype=torch.long, device=device)
     # At first all beams of a source are the same: only the first may go on.
@@ -137,7 +142,7 @@ def beam_search(
     values[:, 0] = 0.0
     searches = [_Search([]) for _ in range(count)]
     for length in range(limit + 1):
-        outputs, cache = net.step(tokens, memory, cache)
+        outputs, cache = _step(net, tokens, memory, cache)
         logarithms = _logarithms(outputs, last=length == limit).view(count, width, -1)
         natural = (_logarithms(outputs, last=False).argmax(-1) == END).tolist()
         size = logarithms.shape[-1]
