@@ -63,6 +63,7 @@ def test_names_are_those_of_the_issue() -> None:
     wanted = "mlp lenet basic_cnn alexnet zfnet vgg11 vgg13 vgg16 vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn"
     wanted += " inception inception_small googlenet resnet18 resnet34 resnet50 resnet101"
     wanted += " rnn lstm gru tcn"
+    wanted += " seq2seq transformer"
     assert nets.names() == sorted(wanted.split())
 
 

@@ -6,8 +6,10 @@ from pellucid.nets.inception import inception, inception_small
 from pellucid.nets.lenet import lenet
 from pellucid.nets.mlp import mlp
 from pellucid.nets.recurrent import gru, lstm, rnn, tcn
+from pellucid.nets.recurrent_seq2seq import seq2seq
 from pellucid.nets.registry import factory, from_spec, make, names, signature
 from pellucid.nets.resnet import resnet18, resnet34, resnet50, resnet101
+from pellucid.nets.transformer import transformer
 from pellucid.nets.vgg import vgg11, vgg13, vgg16, vgg19
 from pellucid.nets.weights import freeze_all_but_head, head, load_weights
 
@@ -32,8 +34,10 @@ __all__ = [
     "resnet34",
     "resnet50",
     "rnn",
+    "seq2seq",
     "signature",
     "tcn",
+    "transformer",
     "vgg11",
     "vgg13",
     "vgg16",

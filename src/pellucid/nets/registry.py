@@ -21,7 +21,9 @@ from pellucid.nets.inception import inception, inception_small
 from pellucid.nets.lenet import lenet
 from pellucid.nets.mlp import mlp
 from pellucid.nets.recurrent import gru, lstm, rnn, tcn
+from pellucid.nets.recurrent_seq2seq import seq2seq
 from pellucid.nets.resnet import resnet18, resnet34, resnet50, resnet101
+from pellucid.nets.transformer import transformer
 from pellucid.nets.vgg import vgg11, vgg13, vgg16, vgg19
 
 Factory = Callable[..., nn.Module]
@@ -43,7 +45,9 @@ _FACTORIES: Mapping[str, Factory] = MappingProxyType(
         "resnet34": resnet34,
         "resnet50": resnet50,
         "rnn": rnn,
+        "seq2seq": seq2seq,
         "tcn": tcn,
+        "transformer": transformer,
         "vgg11": vgg11,
         "vgg11_bn": partial(vgg11, batch_norm=True),
         "vgg13": vgg13,
