@@ -11,6 +11,7 @@ from pellucid.nets.registry import factory, from_spec, make, names, signature
 from pellucid.nets.resnet import resnet18, resnet34, resnet50, resnet101
 from pellucid.nets.transformer import transformer
 from pellucid.nets.vgg import vgg11, vgg13, vgg16, vgg19
+from pellucid.nets.vit import vit_b_16, vit_mini, vit_small, vit_tiny
 from pellucid.nets.weights import freeze_all_but_head, head, load_weights
 
 __all__ = [
@@ -42,5 +43,9 @@ __all__ = [
     "vgg13",
     "vgg16",
     "vgg19",
+    "vit_b_16",
+    "vit_mini",
+    "vit_small",
+    "vit_tiny",
     "zfnet",
 ]

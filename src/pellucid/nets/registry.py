@@ -25,6 +25,7 @@ from pellucid.nets.recurrent_seq2seq import seq2seq
 from pellucid.nets.resnet import resnet18, resnet34, resnet50, resnet101
 from pellucid.nets.transformer import transformer
 from pellucid.nets.vgg import vgg11, vgg13, vgg16, vgg19
+from pellucid.nets.vit import vit_b_16, vit_mini, vit_small, vit_tiny
 
 Factory = Callable[..., nn.Module]
 _OF_DATA = ("classes", "in_channels", "image_size")
@@ -56,6 +57,10 @@ _FACTORIES: Mapping[str, Factory] = MappingProxyType(
         "vgg16_bn": partial(vgg16, batch_norm=True),
         "vgg19": vgg19,
         "vgg19_bn": partial(vgg19, batch_norm=True),
+        "vit_b_16": vit_b_16,
+        "vit_mini": vit_mini,
+        "vit_small": vit_small,
+        "vit_tiny": vit_tiny,
         "zfnet": zfnet,
     }
 )
