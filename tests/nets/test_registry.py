@@ -64,6 +64,7 @@ def test_names_are_those_of_the_issue() -> None:
     wanted += " inception inception_small googlenet resnet18 resnet34 resnet50 resnet101"
     wanted += " rnn lstm gru tcn"
     wanted += " seq2seq transformer"
+    wanted += " textcnn bag_of_words"
     wanted += " vit_b_16 vit_mini vit_small vit_tiny"
     assert nets.names() == sorted(wanted.split())
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from pellucid.errors import PellucidError, UsageError, unknown
 from pellucid.nets.alexnet import alexnet, zfnet
+from pellucid.nets.bag_of_words import bag_of_words
 from pellucid.nets.basic_cnn import basic_cnn
 from pellucid.nets.inception import inception, inception_small
 from pellucid.nets.lenet import lenet
@@ -23,6 +24,7 @@ from pellucid.nets.mlp import mlp
 from pellucid.nets.recurrent import gru, lstm, rnn, tcn
 from pellucid.nets.recurrent_seq2seq import seq2seq
 from pellucid.nets.resnet import resnet18, resnet34, resnet50, resnet101
+from pellucid.nets.textcnn import textcnn
 from pellucid.nets.transformer import transformer
 from pellucid.nets.vgg import vgg11, vgg13, vgg16, vgg19
 from pellucid.nets.vit import vit_b_16, vit_mini, vit_small, vit_tiny
@@ -33,6 +35,7 @@ _OF_DATA = ("classes", "in_channels", "image_size")
 _FACTORIES: Mapping[str, Factory] = MappingProxyType(
     {
         "alexnet": alexnet,
+        "bag_of_words": bag_of_words,
         "basic_cnn": basic_cnn,
         "googlenet": inception,
         "gru": gru,
@@ -48,6 +51,7 @@ _FACTORIES: Mapping[str, Factory] = MappingProxyType(
         "rnn": rnn,
         "seq2seq": seq2seq,
         "tcn": tcn,
+        "textcnn": textcnn,
         "transformer": transformer,
         "vgg11": vgg11,
         "vgg11_bn": partial(vgg11, batch_norm=True),
