@@ -6,6 +6,7 @@ what it computed of the tokens before, so that a step needs only the last.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,6 +41,11 @@ class Decoded:
     tokens: tuple[int, ...]
     log_probability: float
     cut: bool = False
+
+    @property
+    def probability(self) -> float:
+        """P of the whole text."""
+        return math.exp(self.log_probability)
 
     def score(self, alpha: float) -> float:
         """log P / penalty: what beams are compared by."""

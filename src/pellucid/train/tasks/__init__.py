@@ -15,6 +15,7 @@ __all__ = ["names", "of_data", "recognised", "task"]
 # name -> module and class; data are offered to them in this order, and pictures take what nobody else does
 _HOMES = MappingProxyType(
     {
+        "translation": ("pellucid.train.tasks.translation", "Translation"),
         "classification": ("pellucid.train.tasks.classification", "Classification"),
     }
 )
