@@ -72,9 +72,9 @@ def class_sections(measured: Measured, things: str = "pictures") -> tuple[tuple[
     """Confusion, classes and calibration: what every classifier has, whatever it classifies."""
     names = [item.name for item in measured.per_class]
     return (
-        ("Confusion", confusion.confusion(measured.confusion, names)),
+        ("Confusion", confusion.confusion(measured.confusion, names, things)),
         ("Classes", _classes(measured, things)),
-        ("Calibration", reliability(measured.calibration, measured.calibration_error)),
+        ("Calibration", reliability(measured.calibration, measured.calibration_error, things)),
     )
 
 

@@ -20,10 +20,10 @@ _GROWN = 280  # classes beyond which a cell is smaller than two pixels of the pa
 _BLUE, _RED = (63, 134, 240), (214, 84, 58)
 
 
-def confusion(matrix: Matrix, classes: Sequence[str]) -> str:
+def confusion(matrix: Matrix, classes: Sequence[str], things: str = "pictures") -> str:
     """Counts of truth (rows) against prediction (columns), beside the most frequent mistakes."""
-    listed = table(["truth", "called", "pictures", "of the class"], pairs(matrix, classes))
-    shown = _cells(matrix, classes) if len(classes) <= MOST_CELLS else _heat(matrix, classes)
+    listed = table(["truth", "called", things, "of the class"], pairs(matrix, classes))
+    shown = _cells(matrix, classes, things) if len(classes) <= MOST_CELLS else _heat(matrix, classes, things)
     return (
         '<p class="soft">Rows are the truth, columns what it was called. Blue is right, red is wrong; the shade grows '
         "with the square root of the share of the row. Point at a cell, or walk with the arrow keys.</p>"
@@ -39,11 +39,11 @@ def pairs(matrix: Matrix, classes: Sequence[str]) -> list[list[object]]:
     return [[classes[i], classes[j], count, f"{count / whole:.1%}"] for count, i, j, whole in found[:_MOST_PAIRS]]
 
 
-def _cells(matrix: Matrix, classes: Sequence[str]) -> str:
+def _cells(matrix: Matrix, classes: Sequence[str], things: str) -> str:
     heads = "".join(f'<th scope="col"><span>{text(name)}</span></th>' for name in classes)
     rows = "".join(
         f'<tr><th scope="row"><span>{text(classes[i])}</span></th>'
-        f"{''.join(_cell(row, i, j, classes) for j in range(len(row)))}</tr>"
+        f"{''.join(_cell(row, i, j, classes, things) for j in range(len(row)))}</tr>"
         for i, row in enumerate(matrix)
     )
     return (
@@ -52,11 +52,11 @@ def _cells(matrix: Matrix, classes: Sequence[str]) -> str:
     )
 
 
-def _cell(row: Sequence[int], i: int, j: int, classes: Sequence[str]) -> str:
+def _cell(row: Sequence[int], i: int, j: int, classes: Sequence[str], things: str) -> str:
     whole = sum(row)
     share = row[j] / whole if whole else 0.0
     shade = round(100 * math.sqrt(share))
-    said = f"{row[j]:,} of {whole:,} pictures of {classes[i]} were called {classes[j]} ({share:.1%})"
+    said = f"{row[j]:,} of {whole:,} {things} of {classes[i]} were called {classes[j]} ({share:.1%})"
     first = 0 if i == j == 0 else -1  # one stop of the tab key; from there the arrow keys
     tone = "right" if i == j else "wrong"
     return (
@@ -65,14 +65,16 @@ def _cell(row: Sequence[int], i: int, j: int, classes: Sequence[str]) -> str:
     )
 
 
-def _heat(matrix: Matrix, classes: Sequence[str]) -> str:
+def _heat(matrix: Matrix, classes: Sequence[str], things: str) -> str:
     from PIL import Image
 
     counts = np.asarray(matrix, np.float64)
     out = io.BytesIO()
     Image.fromarray(_heat_pixels(counts)).save(out, "PNG")
     sparse = [[i, j, int(counts[i, j])] for i, j in np.argwhere(counts > 0).tolist()]
-    data = json.dumps({"classes": list(classes), "cells": sparse}, ensure_ascii=False).replace("<", "\\u003c")
+    data = json.dumps({"classes": list(classes), "cells": sparse, "things": things}, ensure_ascii=False).replace(
+        "<", "\\u003c"
+    )
     return (
         '<div class="heat" tabindex="0" role="img" aria-label="Confusion matrix of '
         f'{len(classes)} classes as a heat map; the table of the most frequent mistakes says the same">'
@@ -146,13 +148,13 @@ for(const grid of document.querySelectorAll('table.confusion')){
 }
 for(const heat of document.querySelectorAll('.heat')){
  const said=heat.closest('.sides').querySelector('.said'),mark=heat.querySelector('i');
- const {classes,cells}=JSON.parse(heat.parentElement.querySelector('script').textContent);
+ const {classes,cells,things}=JSON.parse(heat.parentElement.querySelector('script').textContent);
  const k=classes.length,counts=new Map(cells.map(([i,j,n])=>[i*k+j,n])),sums=new Array(k).fill(0);
  cells.forEach(([i,,n])=>{sums[i]+=n});
  let row=0,column=0;
  const show=()=>{const n=counts.get(row*k+column)||0,all=sums[row];
   mark.style.cssText=`display:block;left:${(column+.5)/k*100}%;top:${(row+.5)/k*100}%;width:${100/k}%;height:${100/k}%`;
-  said.textContent=`${n} of ${all} pictures of ${classes[row]} were called ${classes[column]}`
+  said.textContent=`${n} of ${all} ${things} of ${classes[row]} were called ${classes[column]}`
    +(all?` (${(n/all*100).toFixed(1)}%)`:'')};
  const at=(x,size)=>Math.max(0,Math.min(k-1,Math.floor(x/size*k)));
  heat.addEventListener('pointermove',e=>{const box=heat.getBoundingClientRect();

@@ -101,22 +101,22 @@ class Measured:
             own[name] = math.nan if values.get(name) is None else float(values[name])
         return cls(**own)
 
-    def text(self) -> str:
+    def text(self, things: str = "pictures") -> str:
         """For a terminal."""
         low, high = self.interval
         lines = [
-            f"accuracy           {self.accuracy:.4f}  (95%: {low:.4f} to {high:.4f}) on {self.n:,} pictures",
+            f"accuracy           {self.accuracy:.4f}  (95%: {low:.4f} to {high:.4f}) on {self.n:,} {things}",
             f"loss               {self.loss:.4f}",
             *([f"top 5              {self.top5:.4f}"] if self.top5 is not None else []),
             f"calibration error  {self.calibration_error:.4f}",
             "",
         ]
-        width = max(5, *(len(item.name) for item in self.per_class))
-        lines.append(f"{'class':<{width}}  precision  recall      F1  pictures")
+        width, column = max(5, *(len(item.name) for item in self.per_class)), max(8, len(things))
+        lines.append(f"{'class':<{width}}  precision  recall      F1  {things:>8}")
         for item in self.per_class:
-            values = f"{item.precision:9.4f}  {item.recall:6.4f}  {item.f1:6.4f}  {item.support:8,}"
+            values = f"{item.precision:9.4f}  {item.recall:6.4f}  {item.f1:6.4f}  {item.support:{column},}"
             lines.append(f"{item.name:<{width}}  {values}")
-        means = f"{self.macro_precision:9.4f}  {self.macro_recall:6.4f}  {self.macro_f1:6.4f}  {self.n:8,}"
+        means = f"{self.macro_precision:9.4f}  {self.macro_recall:6.4f}  {self.macro_f1:6.4f}  {self.n:{column},}"
         return "\n".join([*lines, "", f"{'mean':<{width}}  {means}"])
 
 
