@@ -21,8 +21,8 @@ def reliability(bins: Sequence[Bin], error: float, things: str = "pictures") -> 
     right = sum(b.count * b.accuracy for b in bins) / total
     rows: list[list[object]] = [[round(b.confidence, 4), round(b.accuracy, 4), b.count] for b in bins]
     return (
-        f"<p>Of the {things} of which the network is 80% sure, 80% should be right: points on the dashed line. The mean "
-        f"distance, weighted by {things}, is {error:.3f} (expected calibration error, Guo et al. 2017). On the "
+        f"<p>Of the {things} of which the network is 80% sure, 80% should be right: points on the dashed line. The "
+        f"mean distance, weighted by {things}, is {error:.3f} (expected calibration error, Guo et al. 2017). On the "
         f"whole this network is {sure:.1%} sure and {right:.1%} right.</p>"
         f'<div class="sides"><div>{_diagram(bins, things)}</div><details><summary>The same as a table</summary>'
         f"{table(['confidence', 'share right', things], rows)}</details></div>"
