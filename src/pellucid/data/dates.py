@@ -69,13 +69,8 @@ def _weekday(date: Date) -> str:
     return "星期" + "一二三四五六日"[date.weekday()]
 
 
-def _clear(date: Date) -> bool:
-    """Whether day and month cannot be mistaken for one another."""
-    return date.day > 12 or date.day == date.month
-
-
-# Each way of writing a date; those of digits and slashes serve only dates that they say clearly.
-SPELLINGS: tuple[Callable[[Date, str], str], ...] = (
+# Each way of writing a date, given the date and the name of its month.
+_ALWAYS: tuple[Callable[[Date, str], str], ...] = (
     lambda d, m: f"the {ordinal(d.day)} of {m} {d.year}",
     lambda d, m: f"{ordinal(d.day)} of {m}, {d.year}",
     lambda d, m: f"the {ordinal(d.day)} of {m} {year_in_words(d.year)}",
@@ -104,10 +99,18 @@ SPELLINGS: tuple[Callable[[Date, str], str], ...] = (
     lambda d, m: f"{d.year}年{d.month:02}月{d.day:02}日",
     lambda d, m: f"{d.year}年{d.month}月{d.day}日{_weekday(d)}",
     lambda d, m: f"{d.year % 100:02}年{d.month}月{d.day}号",
-    lambda d, m: f"{d.day}/{d.month}/{d.year}" if _clear(d) else "",
-    lambda d, m: f"{d.month}/{d.day}/{d.year}" if _clear(d) else "",
-    lambda d, m: f"{d.month}/{d.day}/{d.year % 100:02}" if _clear(d) else "",
 )  # fmt: skip
+# These serve only dates that they say clearly.
+_WHERE_CLEAR: tuple[Callable[[Date, str], str], ...] = (
+    lambda d, m: f"{d.day}/{d.month}/{d.year}",
+    lambda d, m: f"{d.month}/{d.day}/{d.year}",
+    lambda d, m: f"{d.month}/{d.day}/{d.year % 100:02}",
+)
+
+
+def _ways(date: Date) -> tuple[Callable[[Date, str], str], ...]:
+    """Day and month cannot be mistaken for one another where the day is above 12, or they are the same."""
+    return (*_ALWAYS, *_WHERE_CLEAR) if date.day > 12 or date.day == date.month else _ALWAYS
 
 
 def spellings(date: Date) -> list[str]:
@@ -116,8 +119,7 @@ def spellings(date: Date) -> list[str]:
     >>> spellings(Date(1998, 3, 3))[0], spellings(Date(1998, 3, 3))[-1]
     ('the third of March 1998', '3/3/98')
     """
-    found = [spell(date, MONTHS[date.month - 1]) for spell in SPELLINGS]
-    return [text for text in found if text]
+    return [spell(date, MONTHS[date.month - 1]) for spell in _ways(date)]
 
 
 def dates() -> Pairs:
@@ -139,8 +141,8 @@ def dates() -> Pairs:
 
 
 def _pair(date: Date, chance: list[int]) -> tuple[str, str]:
-    ways = spellings(date)
-    text = ways[chance[0] % len(ways)]
+    ways = _ways(date)
+    text = ways[chance[0] % len(ways)](date, MONTHS[date.month - 1])
     kind = chance[1] % 8  # people write months in small letters, and sometimes shout
     text = text.lower() if kind in (0, 1) else text.upper() if kind == 2 else text
     return text, date.isoformat()
