@@ -125,8 +125,11 @@ class Translation(Task):
         return PairPreprocess.from_json(values)
 
     def facts(self, preparation: PairPreprocess, classes: tuple[str, ...]) -> dict[str, Any]:
-        """source_vocabulary, target_vocabulary: how many tokens there are."""
-        return {"source_vocabulary": len(preparation.source), "target_vocabulary": len(preparation.target)}
+        """source_vocabulary, target_vocabulary: how many tokens there are; and for texts that are read by characters,
+        of which there are few, width and feed_forward of half the usual size."""
+        made = {"source_vocabulary": len(preparation.source), "target_vocabulary": len(preparation.target)}
+        few = not (preparation.source.with_bytes or preparation.target.with_bytes)
+        return {**made, "width": 128, "feed_forward": 512} if few else made
 
     def resolve(self, settings: Settings, data: Pairs, net: nn.Module) -> Settings:
         """Good values for whatever is not set: docs/recipe.md."""
