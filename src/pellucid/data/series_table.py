@@ -97,7 +97,7 @@ def read_table(file: str | Path, reading: Reading | None = None, *, content: byt
 
 
 def looks_like_series(file: Path) -> bool:
-    """Whether the first lines of a file hold a date and numbers below a header. A cheap look that raises nothing."""
+    """Whether the first lines of a file hold a date and mostly numbers below a header. A cheap look, raises nothing."""
     if not file.is_file() or file.suffix.lower() not in (".csv", ".tsv"):
         return False
     try:
@@ -105,7 +105,8 @@ def looks_like_series(file: Path) -> bool:
             head = opened.read(1 << 14)
         rows = _rows(file, head[: head.rfind(b"\n") + 1] or head)
         column = _find_dates(rows)
-        return any(_share(rows, name) > 0 for name in rows.header if name != column)
+        numbers = [_share(rows, name) >= 0.5 for name in rows.header if name != column]
+        return sum(numbers) * 2 > len(numbers)  # a table of sentences may have a date and a label too
     except (DataError, OSError):
         return False
 
