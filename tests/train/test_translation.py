@@ -104,7 +104,8 @@ def test_it_learns_and_measures_what_it_has_learned(net: str, pairs: Pairs) -> N
     assert isinstance(found, TranslationMeasured)
     assert found.n == 10
     assert found.score > 0.8
-    assert found.score == found.greedy.exact == len(found.right) / 10
+    assert found.score == found.greedy.exact
+    assert len(found.right) == min(8, round(10 * found.score))
     assert [item.width for item in found.decoded] == [1, 4]
     words = model.answers("abc", "dab", beam=1)
     assert [word.record["texts"][0]["text"] for word in words] == ["CBA", "BAD"]
@@ -216,6 +217,13 @@ def test_bleu_and_chrf_are_those_of_sacrebleu(
     assert found.greedy.chrf == pytest.approx(CHRF().corpus_score(list(written), [list(targets)]).score)
     assert f"tok:{tokenize}" in found.signature
     assert found.greedy.bleu > 10
+
+
+def test_texts_of_a_word_have_no_bleu() -> None:
+    found = measured(("one", "two"), ("one", "two"))
+    assert (found.greedy.exact, found.greedy.bleu) == (1.0, None)
+    assert found.greedy.chrf == pytest.approx(100.0)
+    assert "BLEU counts runs of four words, and there are none" in found.text()
 
 
 def test_without_sacrebleu_the_rest_is_measured_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,7 @@ class Translation(Task):
 
     def load(self, where: str, settings: Settings) -> Pairs:
         """Pairs from a path or a known name, as the settings ask."""
+        self.loss(settings, None)  # what does not fit is said before anything is read
         options = self.options(settings)
         return load_pairs(
             where,
@@ -153,7 +154,7 @@ class Translation(Task):
         sources, targets = preparation.encode(split)
         return PairBatches(sources, targets, batch_size=size, seed=settings.seed, shuffle=training, device=device)
 
-    def loss(self, settings: Settings, data: Pairs) -> nn.Module:
+    def loss(self, settings: Settings, data: Pairs | None) -> nn.Module:
         """Cross-entropy over tokens.
 
         Raises:

@@ -183,16 +183,19 @@ def _written(texts: Texts, targets: Sequence[str], bleu: float | None, chrf: flo
 
 
 def _sacrebleu(written: Sequence[str], targets: Sequence[str]) -> tuple[float | None, float | None, str]:
-    """BLEU, chrF2 and their signatures; Chinese and its kin are cut into characters, as sacrebleu does it."""
+    """BLEU, chrF2 and their signatures; Chinese and its kin are cut into characters, as sacrebleu does it. Where no
+    text that was written has four words there is no BLEU."""
     try:
         from sacrebleu.metrics.bleu import BLEU
         from sacrebleu.metrics.chrf import CHRF
     except ImportError:
         return None, None, MISSING
     bleu, chrf = BLEU(tokenize="zh" if is_unspaced(targets) else "13a"), CHRF()
-    found = [metric.corpus_score(list(written), [list(targets)]).score for metric in (bleu, chrf)]
+    scores, by_characters = (metric.corpus_score(list(written), [list(targets)]) for metric in (bleu, chrf))
     signature = f"sacrebleu: BLEU {bleu.get_signature()}; chrF2 {chrf.get_signature()}"
-    return float(found[0]), float(found[1]), signature
+    if not scores.totals[-1]:
+        return None, float(by_characters.score), f"{signature}; BLEU counts runs of four words, and there are none"
+    return float(scores.score), float(by_characters.score), signature
 
 
 def is_unspaced(texts: Sequence[str]) -> bool:
