@@ -97,6 +97,19 @@ def test_more_beams_say_what_they_are_worth(seed: int, width: int) -> None:
         assert sorted(texts, key=lambda text: -text.score(0.6)) == texts
 
 
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+def test_an_end_that_is_a_little_possible_everywhere_does_not_stop_the_search(width: int) -> None:
+    """As after label smoothing: the right token has 0.9, every other 0.02, the end among them."""
+
+    class Smoothed(Table):
+        def outputs(self, source: int, said: tuple[int, ...]) -> np.ndarray:
+            right = (4, 5, 4, 4, 5, 5, 4, 5, END)[min(len(said) - 1, 8)]
+            return np.log(np.where(np.arange(VOCABULARY) == right, 0.9, 0.02))
+
+    (texts,) = beam_search(Smoothed(0), sources(1), 12, width=width)
+    assert texts[0].tokens == (4, 5, 4, 4, 5, 5, 4, 5)
+
+
 def test_greedy_takes_the_most_probable_token_at_each_step() -> None:
     net, limit = Table(11), 8
     for source, found in zip(sources()[:, 0].tolist(), greedy(net, sources(), limit), strict=True):
@@ -155,7 +168,8 @@ def test_a_cache_gives_what_a_full_pass_gives(make: Any) -> None:
     for row, found in zip(source, greedy(net, source, 12), strict=True):
         said, total = [START], 0.0
         while True:
-            outputs = net(row[row > 0][None], torch.tensor([said]))[0, -1].double().log_softmax(-1)
+            with torch.no_grad():
+                outputs = net(row[row > 0][None], torch.tensor([said]))[0, -1].double().log_softmax(-1)
             outputs[[0, START]] = -torch.inf
             token = int(outputs.argmax()) if len(said) <= 12 else END
             total += float(outputs[token])

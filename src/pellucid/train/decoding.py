@@ -74,6 +74,15 @@ def _step(net: Decoder, tokens: Tensor, memory: Kept, cache: Kept) -> tuple[Tens
     return outputs[:, -1], kept
 
 
+def _close(searches: Sequence[_Search], values: Tensor, length: int, width: int, alpha: float) -> None:
+    """End the searches whose beams are used up, or are worth no more than the last of ``width`` finished texts."""
+    penalty = length_penalty(length, alpha)
+    for search, best in zip(searches, (values[:, 0] / penalty).tolist(), strict=True):
+        scores = sorted((text.score(alpha) for text in search.finished), reverse=True)
+        enough = len(scores) >= width and best <= scores[width - 1]
+        search.over = search.over or best == -torch.inf or enough
+
+
 def rows(kept: Kept, index: Tensor) -> Kept:
     """A memory or cache of other texts: row ``index[i]`` becomes row i."""
     return tuple(tensor.index_select(0, index) for tensor in kept)
@@ -129,7 +138,9 @@ def beam_search(
     """The best texts that ``width`` beams find for each source, the best first.
 
     At each step every beam goes on with every token. Of the best ``width`` continuations those that end are finished;
-    the best ``width`` that do not end are the beams of the next step. A source is done when ``width`` are finished.
+    the best ``width`` that do not end are the beams of the next step. A source is done when ``width`` are finished and
+    the best beam is worth no more than the last of them. (To stop at any ``width`` would be too early: a network that
+    learned with smoothed labels holds an end possible everywhere.)
 
     Args:
         net: in evaluation mode.
@@ -155,6 +166,7 @@ def beam_search(
         reached, places = (values[:, :, None] + logarithms).flatten(1).topk(min(2 * width, width * size))
         found = _Found(reached.tolist(), (places // size).tolist(), (places % size).tolist())
         origin, values, tokens = _go_on(searches, said, found, width, natural)
+        _close(searches, values, length + 1, width, alpha)
         if all(search.over for search in searches):
             break
         said = torch.cat([said[origin], tokens[:, None]], 1)
@@ -193,7 +205,6 @@ def _go_on(
                 alive += 1
             elif rank < width:
                 search.finished.append(Decoded(tuple(said[row].tolist()), value, not natural[row]))
-        search.over = search.over or not alive or len(search.finished) >= width
     device = said.device
     return (
         torch.tensor(origin, device=device).flatten(),
