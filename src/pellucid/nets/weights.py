@@ -36,6 +36,8 @@ def load_weights(module: nn.Module, path: str | Path) -> tuple[str, ...]:
     path = Path(path)
     own = module.state_dict()
     given, left_out = _without_auxiliary(_unwrapped(_read(path), own), own)
+    adapted = getattr(module, "adapted", None)  # a network that takes the weights of another by other names
+    given = adapted(given) if callable(adapted) else given
     replaced = _replaced(head(module), given, own)
     _check(path, given, own, replaced)
     taken = {name: given[name].to(own[name].dtype) for name in own if name in given and name not in replaced}
