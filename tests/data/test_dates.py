@@ -154,7 +154,7 @@ def test_years(year: int, words: str) -> None:
 def test_a_held_out_date_is_never_in_training_in_whatever_spelling() -> None:
     made = dates()
     sizes = {name: len(split) for name, split in made.splits.items()}
-    assert sizes == {"train": 20_000, "validation": 500, "test": 2_000}
+    assert sizes == {"train": 32_000, "validation": 500, "test": 2_000}
     targets = {name: set(split.targets) for name, split in made.splits.items()}
     assert not targets["train"] & targets["test"]
     assert not targets["train"] & targets["validation"]
@@ -202,7 +202,7 @@ def test_a_set_made_by_rule_is_one_set(make: object) -> None:
     assert make().fingerprint == make().fingerprint
 
 
-@pytest.mark.parametrize(("make", "fingerprint"), [(dates, "c2f3b2fcb92650f1"), (numbers, "b5ef1115a93e733a")])
+@pytest.mark.parametrize(("make", "fingerprint"), [(dates, "da9eece7225a442b"), (numbers, "b5ef1115a93e733a")])
 def test_a_set_made_by_rule_is_the_same_everywhere(make: object, fingerprint: str) -> None:
     """What was recorded of it stays true only as long as this does."""
     assert make().fingerprint[:16] == fingerprint

@@ -17,7 +17,7 @@ from pellucid.data.random import Purpose, permutation, words
 Date = datetime.date
 FIRST, LAST = Date(1950, 1, 1), Date(2049, 12, 31)
 NAME = "dates"
-_TRAIN, _VALIDATION, _TEST = 20_000, 500, 2_000
+_TRAIN, _VALIDATION, _TEST = 32_000, 500, 2_000
 _KEY = 1582  # of every random number here: the data set is one
 
 MONTHS = ("January February March April May June July August September October November December").split()
@@ -123,7 +123,7 @@ def spellings(date: Date) -> list[str]:
 
 
 def dates() -> Pairs:
-    """The data set ``dates``: 20,000 dates to learn from, 500 to choose by, 2,000 to test, in one spelling each."""
+    """The data set ``dates``: 32,000 dates to learn from, 500 to choose by, 2,000 to test, in one spelling each."""
     count = (LAST - FIRST).days + 1
     order = permutation(_KEY, 0, count)
     chance = words(_KEY, 0, Purpose.SPELLING, count)
