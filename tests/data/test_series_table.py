@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.data.series_dates import written
 from pellucid.data.series_table import Reading, looks_like_series, read_table
-from pellucid.errors import DataError, PellucidError, UsageError
+from pellucid.errors import DataError, PellucidError
 
 GOOD = "date,close,volume\n2004-08-19,100.34,22351900\n2004-08-20,108.31,11428600\n2004-08-23,109.40,9137200\n"
 
@@ -191,5 +191,5 @@ def test_what_looks_like_a_series(text: str, is_one: bool, tmp_path: Path) -> No
 
 
 def test_a_known_column_that_is_asked_for_by_another_case(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="did you mean 'close'"):
+    with pytest.raises(DataError, match="did you mean 'close'"):
         read_table(file_of(tmp_path, GOOD), Reading(columns=("Close",)))

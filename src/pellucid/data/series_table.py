@@ -77,14 +77,15 @@ def read_table(file: str | Path, reading: Reading | None = None, *, content: byt
         content: the file's bytes, where they do not come from the file.
 
     Raises:
-        DataError: with line and column, for what is no date or no number, dates that do not rise, an empty file.
-        UsageError: for a column that is not there.
+        DataError: with line and column, for what is no date or no number, dates that do not rise, a column that is not
+            there, an empty file.
     """
     reading = reading or Reading()
     rows = _rows(file, content)
     for name in (reading.date_column, *(reading.columns or ())):
         if name is not None and name not in rows.header:
-            raise unknown(f"column of {rows.name}", name, rows.header)
+            missed = unknown(f"column of {rows.name}", name, rows.header)
+            raise DataError(missed.message, **missed.facts)
     date_column = reading.date_column or _find_dates(rows)
     _leave_out_empty(rows, date_column)
     names = tuple(reading.columns or _numeric(rows, date_column))
