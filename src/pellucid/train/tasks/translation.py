@@ -133,7 +133,7 @@ class Translation(Task):
         return {**made, "width": 128, "feed_forward": 512} if few else made
 
     def resolve(self, settings: Settings, data: Pairs, net: nn.Module) -> Settings:
-        """Good values for whatever is not set: docs/recipe.md."""
+        """Good values for whatever is not set."""
         batch_size = min(settings.batch_size or _batch_size(len(data.train)), len(data.train))
         chosen = {
             "batch_size": batch_size,
