@@ -17,7 +17,7 @@ class TextCNN(nn.Module):
     classification" (EMNLP 2014), the variant CNN-rand.
 
     Every token becomes a row of numbers. A kernel of k tokens makes one number for each k neighbours (eq. 2), the
-    largest of which is all that is kept of the sentence (max over time, eq. 3's ĉ). Token 0 is padding, which stands at
+    largest of which is all that is kept of the sentence (max over time, section 2). Token 0 is padding, which stands at
     the end; a sentence gives the same numbers however much of it follows. Windows may reach over the ends of the
     sentence by all tokens but one, as in the author's code, so that a sentence of one word has its windows too.
     """
@@ -43,12 +43,17 @@ class TextCNN(nn.Module):
         scores: Tensor = self.fc(self.dropout(torch.cat(phrases, 1)))
         return scores
 
-    def strongest(self, conv: nn.Module, rows: Tensor, lengths: Tensor) -> Tensor:
-        """The largest number of each map over the windows that hold a token: (N, width, length) -> (N, maps)."""
-        maps = torch.relu(conv(rows))  # (N, maps, length + k - 1): window i holds the tokens i - k + 1 to i
+    def heard(self, conv: nn.Module, rows: Tensor, lengths: Tensor) -> Tensor:
+        """The number of each map at every window, 0 where it holds no token: (N, width, length) -> (N, maps, length +
+        k - 1). Window i holds the tokens i - k + 1 to i."""
+        maps = torch.relu(conv(rows))
         windows = lengths + (maps.shape[2] - rows.shape[2])
-        holds = torch.arange(maps.shape[2], device=maps.device) < windows  # (N, length + k - 1)
-        return (maps * holds.unsqueeze(1)).amax(2)  # after the ReLU nothing is less than the 0 of an empty window
+        holds = torch.arange(maps.shape[2], device=maps.device) < windows
+        return maps * holds.unsqueeze(1)
+
+    def strongest(self, conv: nn.Module, rows: Tensor, lengths: Tensor) -> Tensor:
+        """The largest number of each map, (N, maps): after the ReLU nothing is less than the 0 of an empty window."""
+        return self.heard(conv, rows, lengths).amax(2)
 
     def example_inputs(self, batch: int) -> tuple[Tensor, ...]:
         """Token numbers (N, 20), for whoever asks what the network is like."""

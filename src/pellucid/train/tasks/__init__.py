@@ -18,6 +18,7 @@ _HOMES = MappingProxyType(
         "forecasting": ("pellucid.train.tasks.forecasting", "Forecasting"),
         "translation": ("pellucid.train.tasks.translation", "Translation"),
         "sound": ("pellucid.train.tasks.sound", "Sound"),
+        "text": ("pellucid.train.tasks.text", "Text"),
         "classification": ("pellucid.train.tasks.classification", "Classification"),
     }
 )
