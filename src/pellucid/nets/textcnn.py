@@ -28,6 +28,7 @@ class TextCNN(nn.Module):
         self, classes: int, vocabulary: int, width: int, kernels: tuple[int, ...], maps: int, dropout: float
     ) -> None:
         super().__init__()
+        self.kernels = kernels
         self.embedding = nn.Embedding(vocabulary, width, padding_idx=0)
         self.convs = nn.ModuleList(nn.Conv1d(width, maps, k, padding=k - 1) for k in kernels)
         self.dropout = nn.Dropout(dropout)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from pellucid.data.sentences_preprocess import TextPreprocess
 from pellucid.data.tokens import joined
@@ -65,9 +65,8 @@ def loudest_phrases(
     values, windows = _strongest(net, [preprocess.vocabulary.encode(tokens) for tokens in lists], device)
     found: list[Filter] = []
     first = 0
-    for conv, value, window in zip(net.convs, values, windows, strict=True):
-        assert isinstance(conv, nn.Conv1d)
-        span, maps = conv.kernel_size[0], value.shape[1]
+    for span, value, window in zip(net.kernels, values, windows, strict=True):
+        maps = value.shape[1]
         weights = net.fc.weight[:, first : first + maps].double().cpu().numpy()
         spread = value.astype(np.float64).std(axis=0)
         rows = []
