@@ -71,15 +71,15 @@ def test_the_run_folder_says_what_was_measured(run: Path) -> None:
     for line in ("window: 14", "horizon: 3", "season: 7", "clip_norm: 1.0"):
         assert line in config
     epochs = [record for record in read_log(run) if record["kind"] == "epoch"]
-    assert {"train_loss", "train_scaled_error", "validation_loss", "validation_mae"} <= set(epochs[0])
+    assert {"train_loss", "train_scaled_error", "validation_loss", "validation_mean_absolute_error"} <= set(epochs[0])
     assert (run / "forecasts.png").stat().st_size > 10_000
 
 
 def test_the_best_epoch_is_that_of_the_smallest_error(run: Path, file: Path) -> None:
     epochs = [record for record in read_log(run) if record["kind"] == "epoch"]
-    best = min(epochs, key=lambda record: record["validation_mae"])
+    best = min(epochs, key=lambda record: record["validation_mean_absolute_error"])
     found = Model.load(run).evaluate(file, split="validation")
-    assert found.score == pytest.approx(best["validation_mae"], rel=1e-5)
+    assert found.score == pytest.approx(best["validation_mean_absolute_error"], rel=1e-5)
 
 
 def test_measured_again_it_is_the_same(run: Path, file: Path) -> None:

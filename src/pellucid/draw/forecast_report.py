@@ -79,6 +79,7 @@ def save_figures(folder: Path, measured: ForecastMeasured, drawn: Sequence[Drawn
     ahead = range(1, measured.horizon + 1)
     for one in measured.methods:
         below.plot(ahead, one.mae, marker="o", markersize=3, label=one.method)
+    below.set_xticks([k for k in ahead if (k - 1) % -(-measured.horizon // 24) == 0])
     below.set_xlabel("steps ahead")
     below.set_ylabel("mean absolute error")
     below.legend()

@@ -98,13 +98,13 @@ class Forecasting(Task):
     things: ClassVar[str] = "series"
     reads: ClassVar[tuple[str, ...]] = ("series",)
     net: ClassVar[str] = "gru"
-    score: ClassVar[str] = "mae"
+    score: ClassVar[str] = "mean_absolute_error"
     train_score: ClassVar[str] = "scaled_error"
     lower_is_better: ClassVar[bool] = True
     units: ClassVar[Mapping[str, str]] = {
         "loss": "pinball, in units of the scaling",
-        "mae": "mean absolute error, in the series' own unit",
-        "scaled_error": "mean absolute error, in units of the scaling",
+        "mean_absolute_error": "in the series' own unit",
+        "scaled_error": "the same in units of the scaling",
     }
     Options: ClassVar[type[BaseModel]] = ForecastingOptions
 
@@ -247,7 +247,7 @@ class Forecasting(Task):
         wanted = preparation.wanted(known, truth)
         return {
             "loss": _pinball(outputs, wanted, preparation.quantiles),
-            "mae": float(np.abs(said - truth).mean()),
+            "mean_absolute_error": float(np.abs(said - truth).mean()),
             "scaled_error": float(np.abs(outputs[..., middle].astype(np.float64) - wanted).mean()),
         }
 
