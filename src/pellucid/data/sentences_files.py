@@ -15,7 +15,7 @@ from pathlib import Path
 from pellucid.data.archive import is_archive, unpacked
 from pellucid.data.sentences import Row
 from pellucid.data.source import PICTURE_SUFFIXES, SPLIT_NAMES
-from pellucid.data.text_decode import decode_text
+from pellucid.data.text_decode import decode_text, marked_encoding
 from pellucid.errors import DataError, UsageError
 
 TEXT_NAMES = tuple(
@@ -101,7 +101,7 @@ def _is_listing(names: Sequence[str], head: Callable[[str], bytes]) -> bool:
 
 
 def _is_header(head: bytes) -> bool:
-    lines = head.decode("utf-8-sig", "replace").splitlines()
+    lines = head.decode(marked_encoding(head) or "utf-8", "replace").splitlines()
     cells = next(csv.reader(lines[:1], delimiter=_delimiter(lines[0])), []) if lines else []
     return _columns([cell.strip().lower() for cell in cells], None, None) is not None
 

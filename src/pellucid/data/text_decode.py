@@ -34,9 +34,9 @@ def decode_text(encoded: bytes, name: str, encoding: str | None = None) -> tuple
     """
     if encoding is not None:
         return _as(encoded, name, _known(encoding), encoding), encoding
-    for mark, of_mark in _MARKS:
-        if encoded.startswith(mark):
-            return _as(encoded, name, of_mark, of_mark.removesuffix("-sig").upper()), of_mark.removesuffix("-sig")
+    marked = marked_encoding(encoded)
+    if marked is not None:
+        return _as(encoded, name, marked, marked.removesuffix("-sig").upper()), marked.removesuffix("-sig")
     control = next((i for i, byte in enumerate(encoded) if byte in _CONTROLS), None)
     if control is not None:
         raise DataError(
@@ -56,6 +56,11 @@ def decode_text(encoded: bytes, name: str, encoding: str | None = None) -> tuple
             f"{name} is no UTF-8 text (byte {error.start:,})",
             fits="save it as UTF-8, or say what it is: --set encoding=gb18030 (Chinese), shift_jis, cp1251 ...",
         ) from None
+
+
+def marked_encoding(encoded: bytes) -> str | None:
+    """The encoding that a byte order mark at the beginning says; None where there is none."""
+    return next((encoding for mark, encoding in _MARKS if encoded.startswith(mark)), None)
 
 
 def _as(encoded: bytes, name: str, encoding: str, called: str) -> str:

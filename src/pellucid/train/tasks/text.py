@@ -40,7 +40,7 @@ _HEAVY = 20  # words of each class in the report
 # The highest learning rate at a batch of 50 sentences.
 _RATES = {"sgd": 0.2, "momentum": 0.05, "adagrad": 0.02, "rmsprop": 5e-4, "adam": 1e-3, "adamw": 1e-3, "muon": 0.02}
 _DECAYS = {"adamw": 0.1, "muon": 0.1}  # decoupled
-_OF_BAG = 10.0  # a mean of many rows moves each of them little
+_OF_BAG = 5.0  # a mean of many rows moves each of them little
 
 
 class Options(BaseModel):

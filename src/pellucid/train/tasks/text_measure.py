@@ -13,6 +13,11 @@ from pellucid.train.measure import Measured, measure
 from pellucid.train.paired import Paired, paired
 
 BASELINE = "bag of words"
+_BRIEFLY = {
+    "better": "the network is better",
+    "worse": "the network is worse",
+    "not distinguishable": "the two cannot be told apart",
+}
 
 
 @dataclass(frozen=True)
