@@ -183,7 +183,7 @@ def _how(record: RunRecord) -> str:
         commands.append(f"pellucid train {data} --config {folder}/config.yaml    # the same again")
     if record.measured or record.epochs:
         commands += [
-            f"pellucid evaluate {folder} {data}    # measure it again, or on other pictures",
+            f"pellucid evaluate {folder} {data}    # measure it again, or on other {record.task.things}",
             f"pellucid predict {folder} {_THING.get(record.task.things, 'THING')}    # use it",
         ]
     machine = (environment.get("processor"), environment.get("device"), environment.get("system"))

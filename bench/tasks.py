@@ -1,0 +1,168 @@
+"""Every task on real data, one command each: what it scores beside its baseline, and how long it takes.
+
+    python bench/tasks.py DATA --json bench/results/tasks.json --markdown docs/tasks.md
+    python bench/tasks.py DATA --only dates --json bench/results/tasks.json --markdown docs/tasks.md
+
+DATA is the folder that holds the data sets (camvid_small.zip, spoken_digits.zip, sentence_polarity.zip); the stock
+series comes with matplotlib, and the dates are made by the package. Each is trained by the command ``pellucid train``
+in a process of its own, two threads, nothing else running. ``--only`` renews some and keeps the record of the others.
+The page is made from the record: no number in it is typed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One run: the data, the words after them on the command line, and what a reader should know of the split.
+
+    figures: what is shown of metrics.json, a title and the path of keys to it.
+    """
+
+    title: str
+    data: str
+    words: str
+    about: str
+    split: str
+    figures: tuple[tuple[str, str], ...]
+    chapter: str
+
+
+def command(run: Recorded) -> str:
+    """As a reader types it."""
+    return f"pellucid train {run.data} {run.words}".strip()
+
+
+def where(run: Recorded, root: Path) -> str:
+    """The data on this machine: a file of the folder, matplotlib's own, or a known name."""
+    if (root / run.data).exists():
+        return str(root / run.data)
+    if run.data == "goog.csv":
+        return str(stocks(root))
+    return run.data
+
+
+def stocks(root: Path) -> Path:
+    """The daily price of one stock that comes with matplotlib, as a CSV file in a folder of its own."""
+    import numpy as np
+    from matplotlib import cbook
+
+    prices = np.load(cbook.get_sample_data("goog.npz", asfileobj=False))["price_data"]
+    file = Path(tempfile.mkdtemp()) / "goog.csv"
+    rows = [f"{day},{close}" for day, close in zip(prices["date"], prices["adj_close"], strict=True)]
+    file.write_text("\n".join(["date,close", *rows]) + "\n")
+    return file
+
+
+def train(run: Recorded, root: Path) -> dict[str, Any]:
+    """Train in a process of its own; returns what it measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "run"
+        words = [
+            sys.executable,
+            "-m",
+            "pellucid",
+            "train",
+            where(run, root),
+            *shlex.split(run.words),
+            "--run",
+            str(place),
+        ]
+        began = time.perf_counter()
+        done = subprocess.run(
+            [*words, "--threads", "2"], capture_output=True, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        )
+        seconds = time.perf_counter() - began
+        if done.returncode:
+            raise SystemExit(f"{command(run)} failed\n{done.stdout}{done.stderr}")
+        measured = json.loads((place / "metrics.json").read_text("utf-8"))
+        return {
+            "command": command(run),
+            "seconds": round(seconds, 1),
+            "headline": done.stdout.splitlines()[0],
+            "split": measured["split"],
+            "n": measured["n"],
+            "figures": {title: at(measured, path) for title, path in run.figures},
+        }
+
+
+def at(record: Any, path: str) -> Any:
+    """The value at ``a.b.0``."""
+    for key in path.split("."):
+        record = record[int(key)] if isinstance(record, list) else record[key]
+    return record
+
+
+def page(record: dict[str, Any]) -> str:
+    """docs/tasks.md."""
+    head = (
+        "What Pellucid learns beside the classification of pictures: each with one command, on real data, and what "
+        f"came out. Made by `bench/tasks.py` from [its record](../bench/results/tasks.json): {record['machine']}, "
+        f"PyTorch {record['torch']}, two threads. One run each, one seed; the seconds are for the whole command, data "
+        "and report included, and mean little on another machine."
+    )
+    parts = ["# Tasks", _wrapped(head)]
+    for name, run in RUNS.items():
+        found = record["runs"].get(name)
+        if found is None:
+            continue
+        minutes = (
+            f"{found['seconds'] / 60:.1f} minutes" if found["seconds"] >= 90 else f"{found['seconds']:.0f} seconds"
+        )
+        figures = "\n".join(f"| {title} | {_shown(value)} |" for title, value in found["figures"].items())
+        parts.append(
+            f"## {run.title}\n\n{_wrapped(run.about)}\n\n```console\n{found['command']}\n```\n\n"
+            f"| {found['split']} split, {found['n']:,} | |\n|---|---|\n{figures}\n| time | {minutes} |\n\n"
+            f"{_wrapped(run.split)}\n\nThe chapter: [{run.title.lower()}](guide/course/{run.chapter})."
+        )
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), 124)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+RUNS: dict[str, Recorded] = {}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="the folder of data sets")
+    parser.add_argument("--only", action="append", choices=RUNS, help="this one alone; may be repeated")
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--markdown", type=Path)
+    asked = parser.parse_args()
+    import torch
+
+    record: dict[str, Any] = json.loads(asked.json.read_text("utf-8")) if asked.json.is_file() else {"runs": {}}
+    record |= {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__.partition("+")[0]}
+    for name in asked.only or RUNS:
+        print(command(RUNS[name]), flush=True)
+        record["runs"][name] = train(RUNS[name], asked.data)
+        print(json.dumps(record["runs"][name], ensure_ascii=False, indent=1), flush=True)
+        asked.json.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    if asked.markdown:
+        asked.markdown.write_text(page(record), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
