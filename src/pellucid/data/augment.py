@@ -176,10 +176,11 @@ def shift_and_mirror(gather: Gather, indices: Indices, draws: Draws, crop: int, 
     return every_row.index_select(0, start.view(-1).to(padded.device)).view(count, channels, height, width)
 
 
-def resample(pictures: torch.Tensor, matrix: Floats, outside: str) -> torch.Tensor:
+def resample(pictures: torch.Tensor, matrix: Floats, outside: str, mode: str = "bilinear") -> torch.Tensor:
     """Pictures (n, C, H, W) looked up through `affine` with bilinear interpolation, float32.
 
-    outside: "zeros" (black) or "border" (the nearest edge pixel).
+    outside: "zeros" (black) or "border" (the nearest edge pixel). mode: "nearest" for labels, between which there is
+    nothing.
     """
     count, _, height, width = pictures.shape
     to_unit = np.array([[2 / width], [2 / height]])  # grid_sample calls the left edge -1 and the right edge 1
@@ -193,7 +194,7 @@ def resample(pictures: torch.Tensor, matrix: Floats, outside: str) -> torch.Tens
         along, across, at = (a[:, axis, k].view(-1, 1, 1) for k in range(3))
         torch.add(along * u.view(1, 1, -1), across * v.view(1, -1, 1) + at, out=grid[..., axis])
     return torch.nn.functional.grid_sample(
-        pictures.float(), grid, mode="bilinear", padding_mode=outside, align_corners=False
+        pictures.float(), grid, mode=mode, padding_mode=outside, align_corners=False
     )
 
 

@@ -80,6 +80,22 @@ def decode(
         raise _refused(name, encoded, error) from None
 
 
+def as_stored(encoded: bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> Picture:
+    """The whole picture upright, in the mode of its file: for masks, whose numbers are labels and no colours.
+
+    Raises:
+        DecodeError: as ``decode`` does.
+    """
+    picture = _open(encoded, name, max_pixels)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture.load()
+            return _upright(picture)
+    except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
+        raise _refused(name, encoded, error) from None
+
+
 def _open(encoded: bytes, name: str, max_pixels: int) -> Picture:
     from PIL import Image
 

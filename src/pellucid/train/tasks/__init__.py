@@ -15,6 +15,7 @@ __all__ = ["names", "of_data", "recognised", "task"]
 # name -> module and class; data are offered to them in this order, and pictures take what nobody else does
 _HOMES = MappingProxyType(
     {
+        "segmentation": ("pellucid.train.tasks.segmentation", "Segmentation"),
         "forecasting": ("pellucid.train.tasks.forecasting", "Forecasting"),
         "translation": ("pellucid.train.tasks.translation", "Translation"),
         "sound": ("pellucid.train.tasks.sound", "Sound"),
