@@ -94,6 +94,10 @@ class SeriesSplit:
         """(n, window, S)"""
         return self.values[self.known_rows(indices)]
 
+    def last(self, indices: Places) -> Floats:
+        """(n, 1, S): the last row that each window knows."""
+        return self.values[self.starts[indices] + self.window - 1][:, None]
+
     def targets(self, indices: Places) -> Floats:
         """(n, horizon, targets)"""
         return self.values[self.target_rows(indices)][:, :, list(self.columns)]

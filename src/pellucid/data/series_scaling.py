@@ -137,13 +137,15 @@ class SeriesPreparation:
         return scaled.astype(np.float32)
 
     def wanted(self, known: Floats, targets: Floats) -> NDArray[np.float32]:
-        """What it should say: (n, window, S) and (n, horizon, targets) -> (n, horizon, targets)."""
+        """What it should say: (n, window, S), of which the last row is enough, and (n, horizon, targets) ->
+        (n, horizon, targets)."""
         base = self._base(self._transformed(known))[:, :, self.columns]
         scaled: Floats = (self._transformed(targets) - base) / np.array(self.scale)[self.columns]
         return scaled.astype(np.float32)
 
     def forecasts(self, outputs: NDArray[Any], known: Floats) -> Floats:
-        """What it says in the series' own units: (n, horizon, targets, quantiles), the quantiles in rising order.
+        """What it says in the series' own units: (n, horizon, targets, quantiles), the quantiles in rising order. Of
+        ``known`` (n, window, S) the last row is enough.
 
         Where a network's quantiles cross they are sorted (Chernozhukov, Fernández-Val & Galichon 2010).
         """

@@ -241,7 +241,7 @@ class Forecasting(Task):
         """Pinball loss, mean absolute error in the series' own unit, and scaled."""
         outputs = self._outputs(net, split, preparation, settings, execution)
         every = np.arange(len(split))
-        known, truth = split.known(every), split.targets(every)
+        known, truth = split.last(every), split.targets(every)
         middle = preparation.quantiles.index(0.5)
         said = preparation.forecasts(outputs, known)[..., middle]
         wanted = preparation.wanted(known, truth)
@@ -274,7 +274,7 @@ class Forecasting(Task):
         preparation: SeriesPreparation = model.preprocess
         outputs = self._said(model, split)
         every = np.arange(len(split))
-        known = split.known(every)
+        known = split.last(every)
         said = preparation.forecasts(outputs, known)
         wanted = preparation.wanted(known, split.targets(every))
         pinball = _pinball(outputs, wanted, preparation.quantiles)
@@ -289,7 +289,7 @@ class Forecasting(Task):
         from pellucid.draw import forecast_report
 
         preparation: SeriesPreparation = model.preprocess
-        said = preparation.forecasts(self._said(model, split), split.known(np.arange(len(split))))
+        said = preparation.forecasts(self._said(model, split), split.last(np.arange(len(split))))
         drawn = [
             forecast_report.Drawn(name, written_dates(split), split.own[:, column].tolist(), spans)
             for k, (name, column) in enumerate(zip(preparation.framing.targets, split.columns, strict=True))

@@ -5,8 +5,8 @@ Each gives forecasts in the series' own units, (n, horizon, targets), from what 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from pellucid.data.series_scaling import SeriesPreparation
 
 _STRENGTHS = 10.0 ** np.arange(-6, 4)  # of the ridge, in units of the mean eigenvalue
 _MOST_COEFFICIENTS = 100_000  # more past rows are not looked at: they are saved as text
+_CHUNK = 2048  # windows that are held at once
 
 
 def naive(known: Floats, preparation: SeriesPreparation) -> Floats:
@@ -40,10 +41,9 @@ def with_linear(preparation: SeriesPreparation, split: SeriesSplit) -> SeriesPre
     Its strength is the one that does best on the last fifth of the training windows when fitted on the others.
     """
     every = np.arange(len(split))
-    known = split.known(every)
     lags = _lags(preparation)
-    x = _features(preparation, known, split.dates[split.known_rows(every)], lags)
-    y = preparation.wanted(known, split.targets(every)).reshape(len(every), -1).astype(np.float64)
+    x = np.concatenate([_features(preparation, known, dates, lags) for known, dates in _chunks(split)])
+    y = preparation.wanted(split.last(every), split.targets(every)).reshape(len(every), -1).astype(np.float64)
     held = max(1, len(every) // 5)
     gap = preparation.framing.horizon  # windows whose targets overlap with those held out are of no use here
     early = len(every) - held - gap
@@ -71,14 +71,24 @@ def linear(known: Floats, dates: Dates, preparation: SeriesPreparation) -> Float
 
 def all_of(split: SeriesSplit, preparation: SeriesPreparation) -> dict[str, Floats]:
     """The forecasts of each for all windows of a split, by name; those that there are."""
-    every = np.arange(len(split))
-    known, dates = split.known(every), split.dates[split.known_rows(every)]
-    found: dict[str, Any] = {
-        "naive": naive(known, preparation),
-        "seasonal naive": seasonal_naive(known, preparation),
-        "linear": linear(known, dates, preparation),
-    }
-    return {name: forecasts for name, forecasts in found.items() if forecasts is not None}
+    parts: dict[str, list[Floats]] = {}
+    for known, dates in _chunks(split):
+        found = {
+            "naive": naive(known, preparation),
+            "seasonal naive": seasonal_naive(known, preparation),
+            "linear": linear(known, dates, preparation),
+        }
+        for name, forecasts in found.items():
+            if forecasts is not None:
+                parts.setdefault(name, []).append(forecasts)
+    return {name: np.concatenate(forecasts) for name, forecasts in parts.items()}
+
+
+def _chunks(split: SeriesSplit) -> Iterator[tuple[Floats, Dates]]:
+    """What windows know, (n, window, S), and its dates, some thousand windows at a time."""
+    for first in range(0, len(split), _CHUNK):
+        indices = np.arange(first, min(first + _CHUNK, len(split)))
+        yield split.known(indices), split.dates[split.known_rows(indices)]
 
 
 def _lags(preparation: SeriesPreparation) -> int:
@@ -89,9 +99,9 @@ def _lags(preparation: SeriesPreparation) -> int:
 
 def _features(preparation: SeriesPreparation, known: Floats, dates: Dates, lags: int) -> Floats:
     """(n, lags * S + calendar): the scaled series of the last rows, and the last row's date."""
-    inputs = preparation.inputs(known, dates).astype(np.float64)
+    inputs = preparation.inputs(known[:, -lags:], dates[:, -lags:]).astype(np.float64)
     series = len(preparation.names)
-    return np.concatenate([inputs[:, -lags:, :series].reshape(len(inputs), -1), inputs[:, -1, series:]], axis=1)
+    return np.concatenate([inputs[:, :, :series].reshape(len(inputs), -1), inputs[:, -1, series:]], axis=1)
 
 
 def _ridge(x: Floats, y: Floats, strength: float) -> tuple[Floats, Floats]:
