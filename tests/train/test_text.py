@@ -267,7 +267,7 @@ def test_chinese_needs_no_word_list() -> None:
     texts = [f"{text}{i}" for i in range(8) for text in (*good, *bad)]
     data = Sentences.of(texts, (["好"] * 4 + ["差"] * 4) * 8, validation=0, test=0.2)
     model = Model("textcnn", **SMALL).compile(**QUICK)
-    model.fit(data, epochs=15, progress=False)
+    model.fit(data, epochs=30, progress=False)
     assert "难" in model.preprocess.text.vocabulary
     assert model.evaluate(data).score == 1.0
     assert [found.text.split()[0] for found in model.answers("真好看", "真难看")] == ["好", "差"]

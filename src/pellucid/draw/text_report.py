@@ -80,7 +80,9 @@ def _rival(measured: TextMeasured, words: Sequence[tuple[str, Sequence[tuple[str
         ["network", Share(measured.of.accuracy), measured.beside.only_first],
         ["bag of words", Share(measured.baseline_accuracy), measured.beside.only_second],
     ]
-    listed = [[name, ", ".join(f"{word} {weight:.1f}" for word, weight in own)] for name, own in words]
+    listed = "".join(
+        f"<h4><bdi>{text(name)}</bdi></h4><p class='phrases'>{_spans(own, 1) or 'none'}</p>" for name, own in words
+    )
     unknown = (
         f" {measured.unknown:.1%} of the words measured on stand in no training sentence often enough to be known."
     )
@@ -90,8 +92,7 @@ def _rival(measured: TextMeasured, words: Sequence[tuple[str, Sequence[tuple[str
         + "<p class='soft'>The bag of words knows which words a sentence holds, and nothing of their order: logistic "
         "regression on words scaled by their log-count ratios (Wang &amp; Manning 2012), learned from the same "
         f"training sentences. What a network of phrases adds is seen only beside it.{unknown}</p>"
-        + "<h3>Words that weigh most in it</h3>"
-        + table(["speaks for", "words and their weights"], listed)
+        + f"<h3>Words that weigh most in it, for each class</h3>{listed}"
     )
 
 
@@ -154,4 +155,8 @@ def _table(filters: Sequence[Filter]) -> str:
 def _phrases(one: Filter) -> str:
     if not one.phrases:
         return "<span class='soft'>silent in all of them</span>"
-    return "".join(f"<span><bdi>{text(p.text)}</bdi> {p.value:.2f}</span>" for p in one.phrases)
+    return _spans([(phrase.text, phrase.value) for phrase in one.phrases], 2)
+
+
+def _spans(phrases: Sequence[tuple[str, float]], digits: int) -> str:
+    return "".join(f"<span><bdi>{text(words)}</bdi> {value:.{digits}f}</span>" for words, value in phrases)
