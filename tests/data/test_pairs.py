@@ -121,6 +121,7 @@ def test_a_zip_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"p.csv": "source,target\na,b\nc\n"}, "p.csv:3 has 1 column: 'c'"),
         ({"p.csv": "source,target\na,b\nc,\n"}, "p.csv:3 has an empty target, beside 'c'"),
         ({"p.csv": "source,target\na,b\n  ,d\n"}, "p.csv:3 has an empty source, beside 'd'"),
+        ({"p.csv": 'source,target\n\n"a\nb",c\nd\n'}, "p.csv:5 has 1 column: 'd'"),
         ({"p.csv": "source,target\n"}, "p.csv is empty"),
         ({"p.csv": "text\na\nb\n"}, "p.csv has one column: 'text'"),
         ({"p.csv": "source,target,split\na,b,train\nc,d,exam\n"}, "p.csv:3: there is no split 'exam'"),

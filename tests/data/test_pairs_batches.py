@@ -76,6 +76,12 @@ def test_the_order_of_batches_is_not_that_of_lengths() -> None:
     assert abs(np.corrcoef(lengths, np.arange(len(lengths)))[0, 1]) < 0.6
 
 
+def test_the_order_of_lengths_is_another_in_each_epoch() -> None:
+    dealt = batches(seed=1, shuffle=True)
+    first, second = ([batch.source.shape[1] for batch in dealt.epoch(number)] for number in (0, 1))
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.6
+
+
 def test_a_batch_size_of_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match="batch_size is 0"):
         batches(0)

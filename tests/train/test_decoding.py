@@ -75,12 +75,14 @@ def test_a_wide_beam_finds_the_best_of_all_texts(seed: int, alpha: float) -> Non
         assert {text.tokens for text in texts} == set(everything)
 
 
-@given(seed=st.integers(0, 10_000), limit=st.integers(0, 6), count=st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
-def test_one_beam_is_greedy(seed: int, limit: int, count: int) -> None:
+@given(
+    seed=st.integers(0, 10_000), limit=st.integers(0, 6), count=st.integers(1, 4), alpha=st.sampled_from([0.0, 0.6, 2])
+)
+@settings(max_examples=80, deadline=None)
+def test_one_beam_is_greedy(seed: int, limit: int, count: int, alpha: float) -> None:
     net = Table(seed)
     alone = greedy(net, sources(count), limit)
-    beams = beam_search(net, sources(count), limit, width=1)
+    beams = beam_search(net, sources(count), limit, width=1, alpha=alpha)
     assert [[one] for one in alone] == beams
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -29,7 +32,7 @@ from pellucid.train.tasks.translation_measure import (
     is_unspaced,
     measure,
 )
-from tests.train.test_resume import Stop, StopAt, assert_same
+from tests.train.test_resume import ROOT, Stop, StopAt, assert_same
 
 TASK = Translation()
 SMALL: dict[str, Any] = {"width": 16, "heads": 2, "layers": 1, "feed_forward": 32}
@@ -130,6 +133,38 @@ def test_measures_after_an_epoch_are_those_of_the_whole_split(pairs: Pairs) -> N
     assert quick["loss"] == pytest.approx(total / count, rel=1e-5)
     assert quick["token_accuracy"] == pytest.approx(right / count)
     assert quick["exact_match"] == pytest.approx(exact / 12)
+
+
+def test_what_is_written_stands_in_the_order_of_the_split(pairs: Pairs) -> None:
+    model = Model("transformer", **SMALL).compile(**QUICK)
+    model.fit(pairs, epochs=2, progress=False)
+    split = PairSplit.made("test", [(word, word.upper()) for word in ("abcdabcd", "a", "dcba", "bb", "ddd", "cabc")])
+    for width in (1, 3):
+        found = TASK.written(model.net, split, model.preprocess, model.settings, model.execution(), width=width)
+        alone = [model.answers(word, beam=width)[0].record["texts"][0] for word in split.sources]
+        assert found.written == tuple(text["text"] for text in alone)
+        assert found.probabilities == pytest.approx([text["probability"] for text in alone], rel=1e-4)
+        assert len(set(found.written)) > 1
+
+
+@pytest.mark.slow
+def test_runs_that_are_killed_go_on_to_the_same_end(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("source,target\n" + "\n".join(f"{a},{b}" for a, b in turned(300, 4)), "utf-8")
+    settings = {**QUICK, "net": "transformer", "net_settings": {**SMALL, "dropout": 0.2}, "epochs": 6, "accumulate": 2}
+    (tmp_path / "settings.json").write_text(json.dumps(settings), "utf-8")
+    arguments = ["--kills", "4", "--seed", "5", "--data", tmp_path / "pairs.csv"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "bench" / "reliability" / "kill.py", *arguments]
+        + ["--settings", tmp_path / "settings.json", "--json", tmp_path / "result.json"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "result.json").read_text("utf-8"))
+    assert result["kills"] == 4
+    assert result["runs_that_differ"] == {}
 
 
 @pytest.mark.parametrize("net", ["transformer", "seq2seq"])
