@@ -98,11 +98,11 @@ def test_train_evaluate_and_predict(typed: Typed, tmp_path: Path) -> None:
     done = typed("train", "series.csv", *words, "--epochs", 2, "--threads", 1, "--run", "run")
     assert done.code == 0, done.err
     assert "test mean absolute error" in done.out
-    assert "one row a day" in done.err
+    assert "one row per day" in done.err
     assert "test 2024-03-01 to 2024-03-30 (29 windows)" in done.err
 
     measured = typed("evaluate", "run", "series.csv")
-    assert "one a day" in measured.out
+    assert "one per day" in measured.out
     assert measured.out.count("(p ") + measured.out.count("to tell)") == 3
 
     said = typed("predict", "run", "series.csv", "--format", "csv")

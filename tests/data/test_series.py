@@ -158,7 +158,7 @@ def test_holidays_of_a_market_are_no_gap() -> None:
     data = cut(table, shares={"validation": 0, "test": 0})
     assert data.step.name == "business day"
     assert len(data.splits["train"]) == len(business) - 4
-    assert data.notes[0] == "one row a business day"
+    assert data.notes[0] == "one row per business day"
 
 
 @pytest.mark.parametrize(

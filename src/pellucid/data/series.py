@@ -284,7 +284,7 @@ def _notes(table: Table, step: Step, splits: Mapping[str, SeriesSplit]) -> list[
     if step.unit == "row":
         said.append("the dates have no regular step: a step is from one row to the next")
     else:
-        said.append(f"one row a {step.name}")
+        said.append(f"one row per {step.name}")
     gaps = _gaps(table.dates, step)
     if gaps.any():
         at = int(gaps.argmax())

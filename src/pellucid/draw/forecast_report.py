@@ -95,7 +95,7 @@ def _lead(record: RunRecord, measured: ForecastMeasured) -> str:
         says = f"The network does not beat {_listed(not_beaten)}; it beats {_listed([o.against for o in beaten])}."
     else:
         says = f"<b>The network does not beat {_listed([one.against for one in measured.compared])}.</b>"
-    span = f"targets from {text(measured.begins)} to {text(measured.ends)}, one row a {text(measured.step)}"
+    span = f"targets from {text(measured.begins)} to {text(measured.ends)}, one row per {text(measured.step)}"
     return f"{says} Measured on {measured.n:,} windows: {span}.{text(caution(record))}"
 
 

@@ -119,7 +119,7 @@ class ForecastMeasured:
     def text(self) -> str:
         """For a terminal."""
         lines = [
-            f"{self.headline()}, targets from {self.begins} to {self.ends}, one a {self.step}",
+            f"{self.headline()}, targets from {self.begins} to {self.ends}, one per {self.step}",
             "",
             f"{'steps ahead':<16}" + "".join(f"{k:>9}" for k in self._shown()) + f"{'mean':>9}{'RMSE':>10}{'MASE':>8}",
         ]
