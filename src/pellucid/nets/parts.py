@@ -72,3 +72,14 @@ def initialize(network: nn.Module) -> None:
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+
+
+def small_stem(stem: str, image_size: int | tuple[int, int]) -> bool:
+    """Whether a network leaves out the halvings before its first stage: for pictures up to 64 pixels, unless told.
+
+    Raises:
+        UsageError: for a stem other than ``auto``, ``imagenet`` and ``small``.
+    """
+    if stem not in ("auto", "imagenet", "small"):
+        raise unknown("stem", stem, ("auto", "imagenet", "small"))
+    return max(pair(image_size)) <= 64 if stem == "auto" else stem == "small"

@@ -18,14 +18,21 @@ from pellucid.errors import PellucidError, UsageError, unknown
 from pellucid.nets.alexnet import alexnet, zfnet
 from pellucid.nets.bag_of_words import bag_of_words
 from pellucid.nets.basic_cnn import basic_cnn
+from pellucid.nets.context import dilated_cnn
+from pellucid.nets.fcn import fcn8s, fcn16s, fcn32s
 from pellucid.nets.inception import inception, inception_small
 from pellucid.nets.lenet import lenet
+from pellucid.nets.m5 import m5
 from pellucid.nets.mlp import mlp
+from pellucid.nets.mobilenet import mobilenet_v1, mobilenet_v2
 from pellucid.nets.recurrent import gru, lstm, rnn, tcn
 from pellucid.nets.recurrent_seq2seq import seq2seq
 from pellucid.nets.resnet import resnet18, resnet34, resnet50, resnet101
+from pellucid.nets.shufflenet import shufflenet_v1, shufflenet_v2_x0_5, shufflenet_v2_x1_0
 from pellucid.nets.textcnn import textcnn
 from pellucid.nets.transformer import transformer
+from pellucid.nets.unet import unet, unet_small
+from pellucid.nets.variants import local_cnn, variant_cnn
 from pellucid.nets.vgg import vgg11, vgg13, vgg16, vgg19
 from pellucid.nets.vit import vit_b_16, vit_mini, vit_small, vit_tiny
 
@@ -37,22 +44,36 @@ _FACTORIES: Mapping[str, Factory] = MappingProxyType(
         "alexnet": alexnet,
         "bag_of_words": bag_of_words,
         "basic_cnn": basic_cnn,
+        "dilated_cnn": dilated_cnn,
+        "fcn16s": fcn16s,
+        "fcn32s": fcn32s,
+        "fcn8s": fcn8s,
         "googlenet": inception,
         "gru": gru,
         "inception": inception,
         "inception_small": inception_small,
         "lenet": lenet,
+        "local_cnn": local_cnn,
         "lstm": lstm,
+        "m5": m5,
         "mlp": mlp,
+        "mobilenet_v1": mobilenet_v1,
+        "mobilenet_v2": mobilenet_v2,
         "resnet101": resnet101,
         "resnet18": resnet18,
         "resnet34": resnet34,
         "resnet50": resnet50,
         "rnn": rnn,
         "seq2seq": seq2seq,
+        "shufflenet_v1": shufflenet_v1,
+        "shufflenet_v2_x0_5": shufflenet_v2_x0_5,
+        "shufflenet_v2_x1_0": shufflenet_v2_x1_0,
         "tcn": tcn,
         "textcnn": textcnn,
         "transformer": transformer,
+        "unet": unet,
+        "unet_small": unet_small,
+        "variant_cnn": variant_cnn,
         "vgg11": vgg11,
         "vgg11_bn": partial(vgg11, batch_norm=True),
         "vgg13": vgg13,

@@ -185,7 +185,18 @@ class Einsum(Op):
         return 0 if operands == 1 else product([*sizes.values(), *hidden]) if operands == 2 else None
 
     def field(self, reaches: Sequence[Reach], out: Shape, arguments: Arguments) -> Reach:
-        return joined([reach.lost() for reach in reaches])
+        """A letter of the result says where each tensor is read along it; along the others all of it is."""
+        shapes = tensor_shapes(arguments)
+        operands, result = einsum_letters(self.equation, [len(shape) for shape in shapes])
+        found: list[Reach] = []
+        for reach, letters, shape in zip(reaches, operands, shapes, strict=True):
+            where = {
+                dim: result.index(letter)
+                for dim, letter in enumerate(letters)
+                if result.count(letter) == letters.count(letter) == 1 and shape[dim] == out[result.index(letter)]
+            }
+            found.append(reach.renamed(where))
+        return joined(found)
 
     def terms(self, at: Index, call: Call) -> Terms:
         """The products of one number of each tensor, over the letters that the result lacks."""

@@ -19,6 +19,7 @@ from pellucid.ops import (
     reduction,
     resize,
     softmax,
+    unfold,
 )
 from pellucid.ops.base import Arguments, Op, Opaque
 
@@ -37,6 +38,7 @@ _FAMILIES = (
     reduction,
     resize,
     softmax,
+    unfold,
 )
 
 
