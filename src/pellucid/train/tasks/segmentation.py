@@ -79,7 +79,12 @@ class Segmentation(Task):
         return recognised(where)
 
     def load(self, where: str, settings: Settings) -> MaskData:
-        """Pictures and masks from a path, as the settings ask."""
+        """Pictures and masks from a path, as the settings ask.
+
+        Raises:
+            UsageError: for a loss or an augmentation that has no meaning for masks, before anything is read.
+        """
+        _refuse_what_is_not_for_masks(settings)
         return load_masks(
             where,
             image_size=settings.image_size,
@@ -122,10 +127,9 @@ class Segmentation(Task):
         """Good values for whatever is not set.
 
         Raises:
-            UsageError: for mixup, which has no meaning for masks.
+            UsageError: for a loss or an augmentation that has no meaning for masks.
         """
-        if settings.mixup:
-            raise UsageError("mixup blends labels, and a mask has one for each pixel", fits="mixup=0")
+        _refuse_what_is_not_for_masks(settings)
         batch_size = min(settings.batch_size or 4, len(data.train))
         rate = _RATES[settings.optimizer] * (batch_size / 4) ** 0.5
         if settings.weights is not None and not settings.freeze:
@@ -162,13 +166,7 @@ class Segmentation(Task):
         )
 
     def loss(self, settings: Settings, data: MaskData) -> nn.Module:
-        """Cross-entropy over pixels, classes weighted as the settings ask.
-
-        Raises:
-            UsageError: for another loss.
-        """
-        if settings.loss != "cross_entropy":
-            raise UsageError(f"segmentation learns by cross_entropy, not by {settings.loss}")
+        """Cross-entropy over pixels, classes weighted as the settings ask."""
         weighting = settings.class_weight or self.options(settings).weighting
         weight = class_weights(weighting, data.train.counts(len(data.classes)))
         return PixelCrossEntropy(weight, settings.label_smoothing or 0.0)
@@ -285,6 +283,13 @@ class Segmentation(Task):
             np.concatenate([part.masks for part in parts]),
             [str(called) for part in parts for called in part.names],
         )
+
+
+def _refuse_what_is_not_for_masks(settings: Settings) -> None:
+    if settings.mixup:
+        raise UsageError("mixup blends labels, and a mask has one for each pixel", fits="mixup=0")
+    if settings.loss != "cross_entropy":
+        raise UsageError(f"segmentation learns by cross_entropy, not by {settings.loss}", fits="loss=cross_entropy")
 
 
 def predicted_mask(
