@@ -137,8 +137,8 @@ def beam_search(
 ) -> list[list[Decoded]]:
     """The best texts that ``width`` beams find for each source, the best first.
 
-    At each step every beam goes on with every token. Of the best ``width`` continuations those that end are finished;
-    the best ``width`` that do not end are the beams of the next step. A source is done when ``width`` are finished and
+    At each step every beam goes on with every token. The continuations are taken from the best on: one that ends is
+    finished, until ``width`` go on, which are the beams of the next step. A source is done when ``width`` are finished and
     the best beam is worth no more than the last of them. (To stop at any ``width`` would be too early: a network that
     learned with smoothed labels holds an end possible everywhere.)
 
@@ -194,17 +194,15 @@ def _go_on(
     values = [[-torch.inf] * width for _ in range(count)]
     for i, search in enumerate(searches):
         alive = 0
-        for rank, (value, beam, token) in enumerate(
-            zip(found.reached[i], found.beams[i], found.tokens[i], strict=True)
-        ):
+        for value, beam, token in zip(found.reached[i], found.beams[i], found.tokens[i], strict=True):
             row = i * width + beam
             if search.over or value == -torch.inf or alive == width:
                 break
-            if token != END:
+            if token == END:
+                search.finished.append(Decoded(tuple(said[row].tolist()), value, not natural[row]))
+            else:
                 origin[i][alive], tokens[i][alive], values[i][alive] = row, token, value
                 alive += 1
-            elif rank < width:
-                search.finished.append(Decoded(tuple(said[row].tolist()), value, not natural[row]))
     device = said.device
     return (
         torch.tensor(origin, device=device).flatten(),
