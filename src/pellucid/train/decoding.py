@@ -138,9 +138,9 @@ def beam_search(
     """The best texts that ``width`` beams find for each source, the best first.
 
     At each step every beam goes on with every token. The continuations are taken from the best on: one that ends is
-    finished, until ``width`` go on, which are the beams of the next step. A source is done when ``width`` are finished and
-    the best beam is worth no more than the last of them. (To stop at any ``width`` would be too early: a network that
-    learned with smoothed labels holds an end possible everywhere.)
+    finished, until ``width`` go on, which are the beams of the next step. A source is done when ``width`` are finished
+    and the best beam is worth no more than the last of them. (To stop at any ``width`` would be too early: a network
+    that learned with smoothed labels holds an end possible everywhere.)
 
     Args:
         net: in evaluation mode.
