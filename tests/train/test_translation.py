@@ -360,6 +360,30 @@ def test_a_network_that_cannot_write_is_told_what_is_missing(pairs: Pairs) -> No
         Model(Bag(), task="translation").compile(**QUICK).fit(pairs, epochs=1, progress=False)
 
 
+def test_texts_of_characters_get_half_the_width_unless_another_is_asked_for(pairs: Pairs) -> None:
+    few, many = Model("seq2seq", task="translation"), Model("seq2seq", task="translation", width=20)
+    assert few.build(pairs).encoder.embed_tokens.weight.shape == (4 + 4, 128)
+    assert many.build(pairs).encoder.embed_tokens.weight.shape == (4 + 4, 20)
+    long = Pairs({"train": PairSplit.made("train", [("a long text of many words " * 4, "b")] * 3)})
+    options = {"vocabulary_size": 300}
+    prepared = TASK.prepare(long, Settings(task_settings=options))
+    assert TASK.facts(prepared, ()) == {
+        "source_vocabulary": len(prepared.source),
+        "target_vocabulary": len(prepared.target),
+    }
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(10_000, 64), (2_000, 32), (60, 8), (5, 5)])
+def test_the_recipe_fills_what_is_not_set(count: int, batch_size: int) -> None:
+    data = Pairs({"train": PairSplit.made("train", [("a", "b")] * count)})
+    found = TASK.resolve(Settings(), data, nn.Identity())
+    assert found.batch_size == batch_size
+    assert found.learning_rate == pytest.approx(0.001 * (batch_size / 64) ** 0.5, rel=1e-2)
+    assert (found.label_smoothing, found.clip_norm, found.weight_decay) == (0.1, 1.0, 0.01)
+    given = TASK.resolve(Settings(learning_rate=0.5, label_smoothing=0.0, clip_norm=9.0), data, nn.Identity())
+    assert (given.learning_rate, given.label_smoothing, given.clip_norm) == (0.5, 0.0, 9.0)
+
+
 def test_outputs_that_do_not_fit_are_said() -> None:
     with pytest.raises(ShapeError, match=r"for 2 pairs the network gives \(2, 7\)"):
         TASK.check_outputs(torch.zeros(2, 7), 2, None, ())
