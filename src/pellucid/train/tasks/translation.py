@@ -15,12 +15,13 @@ from pellucid.data.pairs_batches import PairBatches, padded
 from pellucid.data.pairs_files import recognised
 from pellucid.data.pairs_preprocess import PairPreprocess
 from pellucid.data.random import permutation
-from pellucid.data.subwords import PADDING, normalised
+from pellucid.data.subwords import PADDING
 from pellucid.errors import DataError, PellucidError, ShapeError, UsageError
 from pellucid.train.decoding import Decoded, Decoder, beam_search, greedy
 from pellucid.train.execution import Execution
 from pellucid.train.settings import Settings
 from pellucid.train.task import Answer, Asked, DataLike, Task
+from pellucid.train.tasks.translation_answers import answer_of, texts_of
 from pellucid.train.tasks.translation_measure import Texts, TranslationMeasured, measure
 
 if TYPE_CHECKING:
@@ -269,7 +270,7 @@ class Translation(Task):
         execution.place(model.net)
         preparation: PairPreprocess = model.preprocess
         good: list[tuple[str, list[int]]] = []
-        for name, text in _texts(asked, broken):
+        for name, text in texts_of(asked, broken):
             try:
                 good.append((text, preparation.source_of(text, name)))
             except DataError as error:
@@ -279,7 +280,7 @@ class Translation(Task):
             source = padded([numbers for _, numbers in part]).to(execution.device)
             found = decode(model.net, source, preparation.limit, execution, options.beam, options.length_penalty)
             for (text, _), texts in zip(part, found, strict=True):
-                yield _answer(text, texts[: asked.top], preparation)
+                yield answer_of(text, texts[: asked.top], preparation)
 
     def whole(self, data: Pairs) -> PairSplit:
         """All pairs, split after split."""
@@ -321,52 +322,3 @@ def _batch_size(count: int) -> int:
     while size > 8 and count // size < 40:
         size //= 2
     return size
-
-
-def _texts(asked: Asked, broken: list[PellucidError]) -> Iterator[tuple[str, str]]:
-    """What is to be translated: (what to call it, the text)."""
-    for thing in asked.things:
-        path = Path(thing)
-        try:
-            is_file = thing != "-" and path.is_file()
-        except (OSError, ValueError):  # a long text is no name of a file
-            is_file = False
-        if thing != "-" and not is_file:
-            yield f"'{thing}'" if thing else "", normalised(thing)
-            continue
-        name = "standard input" if thing == "-" else thing
-        try:
-            content = asked.standard_input() if thing == "-" else path.read_bytes()
-            lines = content.decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            broken.append(DataError(f"{name} is no UTF-8 text (byte {error.start})", fits="a text in each line"))
-            continue
-        except OSError as error:
-            broken.append(DataError(f"{name} cannot be read: {error.strerror}"))
-            continue
-        if not any(line.strip() for line in lines):
-            broken.append(DataError(f"there is no text in {name}", fits="a text in each line"))
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield f"{name}:{number}", normalised(line)
-
-
-def _answer(source: str, found: Sequence[Decoded], preparation: PairPreprocess) -> Answer:
-    """The best text, and a word about characters that training never saw."""
-    texts = [(preparation.target.decode(item.tokens), item) for item in found]
-    unseen = preparation.source.unseen(source)
-    notes = [f"never seen in training: {' '.join(unseen)}"] if unseen else []
-    notes += ["cut: it did not end"] if texts[0][1].cut else []
-    return Answer(
-        source,
-        texts[0][0] + (f"   ({'; '.join(notes)})" if notes else ""),
-        tuple(
-            {"source": source, "rank": rank, "text": text, "probability": f"{item.probability:.6f}"}
-            for rank, (text, item) in enumerate(texts, start=1)
-        ),
-        {
-            "source": source,
-            "texts": [{"text": text, "probability": item.probability, "cut": item.cut} for text, item in texts],
-            "unseen": unseen,
-        },
-    )
