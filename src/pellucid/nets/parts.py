@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from pellucid.errors import ShapeError, UsageError, unknown
 
@@ -45,11 +45,31 @@ def activation_layer(name: str) -> nn.Module:
 
 
 def pooling_layer(name: str, kernel: int, stride: int | None = None) -> nn.Module:
-    """``max`` or ``average`` pooling. Raises UsageError for another name."""
+    """``max`` or ``average`` pooling; or ``stride``, which pools nothing: one place of each window goes on, as behind a
+    convolution with this stride. Raises UsageError for another name."""
+    if name == "stride":
+        return EveryNth(stride or kernel)
     kinds: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
     if name not in kinds:
-        raise unknown("pooling", name, kinds)
+        raise unknown("pooling", name, [*kinds, "stride"])
     return kinds[name](kernel, stride or kernel)
+
+
+class EveryNth(nn.Module):
+    """The first place of each window of ``stride`` by ``stride``: what a convolution with this stride would compute."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H // stride, W // stride)"""
+        height, width = x.shape[2] // self.stride * self.stride, x.shape[3] // self.stride * self.stride
+        return x[..., : height : self.stride, : width : self.stride]
+
+    def extra_repr(self) -> str:
+        """For the module's representation."""
+        return f"stride={self.stride}"
 
 
 def at_least(network: str, image_size: int | tuple[int, int], smallest: int) -> None:
