@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pellucid import __version__
-from pellucid.cli import atlas, check, doctor, evaluate, fetch, look, predict, probe, runs, summary, train
+from pellucid.cli import atlas, check, compare, doctor, evaluate, fetch, look, predict, probe, runs, summary, train
 
 app = typer.Typer(
     name="pellucid",
@@ -37,6 +37,7 @@ def pellucid(
 
 for command in (
     train.train,
+    compare.compare,
     evaluate.evaluate,
     probe.probe,
     predict.predict,

@@ -33,9 +33,9 @@ def runs(
         differ = {name: list(values) for name, values in comparison.differ.items()}
         print(json.dumps({"runs": rows, **({"differ": differ} if compare else {})}, ensure_ascii=False, indent=2))
     else:
-        _print_table(list(rows[0]), [list(row.values()) for row in rows])
+        print_table(list(rows[0]), [list(row.values()) for row in rows])
         if compare:
-            _print_table(["setting", *(run.name for run in found)], [[n, *v] for n, v in comparison.differ.items()])
+            print_table(["setting", *(run.name for run in found)], [[n, *v] for n, v in comparison.differ.items()])
     if html is not None:
         from pellucid.draw import compare_page
 
@@ -50,7 +50,8 @@ def _chosen(found: list[RunRecord], only: list[str]) -> list[RunRecord]:
     return [by_name[name] for name in only] if only else found
 
 
-def _print_table(heads: list[str], rows: list[list[Any]]) -> None:
+def print_table(heads: list[str], rows: list[list[Any]]) -> None:
+    """A table for a terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pellucid.errors import UsageError
+
+if TYPE_CHECKING:
+    from pellucid.train import Settings
 
 EXAMPLES = (
     "Examples: pellucid train fashion-mnist --net lenet --set activation=relu --epochs 10 | "
@@ -70,16 +73,28 @@ def train(
 
 
 def _start(where: str, run: Path | None, config: Path | None, pairs: list[str], given: dict[str, Any]) -> None:
-    from pellucid.cli.options import parse_settings, place_settings, read_settings
+    from pellucid.cli.options import parse_settings, read_settings
 
     merged = {**read_settings(config), **parse_settings(pairs), **given}
-    from pellucid.train import Settings, start, tasks
+    from pellucid.train import start
+
+    print(start(where, settings_of(where, merged), folder=run))
+
+
+def settings_of(where: str, merged: dict[str, Any]) -> Settings:
+    """The settings for some data: each name placed with training, the task or the network.
+
+    Raises:
+        UsageError: for a name that none of them has, or a value that does not fit.
+    """
+    from pellucid.cli.options import place_settings
+    from pellucid.train import Settings, tasks
 
     task = tasks.recognised(where, merged.get("task"))
     net = str(merged.get("net") or task.net)
     of_net = _settings_of_net(task.net if net == "auto" else net, merged)
     placed = place_settings(merged, Settings.model_fields, of_net, task.Options.model_fields)
-    print(start(where, Settings.parse({**placed, "task": task.name}), folder=run))
+    return Settings.parse({**placed, "task": task.name})
 
 
 def _settings_of_net(net: str, merged: dict[str, Any]) -> set[str]:

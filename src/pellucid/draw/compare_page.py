@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pellucid.draw.curves import SCRIPT, Series, curves, logged
@@ -13,20 +14,16 @@ if TYPE_CHECKING:
 
 def compare_page(comparison: Comparison, rows: list[dict[str, Any]]) -> str:
     """The page of a comparison; ``rows`` is one plain record a run."""
-    names = [run.name for run in comparison.runs]
     parts = [
         "<h1>Runs side by side</h1>",
         table(list(rows[0]), [[_shown(name, value) for name, value in row.items()] for row in rows], sortable=True),
         "<h2>Settings in which they differ</h2>",
+        settings_table([run.name for run in comparison.runs], comparison.differ),
+        "<h2>Curves</h2>",
     ]
-    if comparison.differ:
-        settings = [[name, *(_plain(value) for value in values)] for name, values in comparison.differ.items()]
-        parts.append(table(["setting", *names], settings))
-    else:
-        parts.append("<p>They differ in none.</p>")
-    parts.append("<h2>Curves</h2>")
+    scores = dict.fromkeys(run.task.score for run in comparison.runs)
     charts = []
-    for what in ("accuracy", "loss"):
+    for what in (*scores, "loss"):
         found = [
             (split, logged(run.epochs, run.name, "epoch", f"{split}_{what}"))
             for run in comparison.runs
@@ -37,9 +34,18 @@ def compare_page(comparison: Comparison, rows: list[dict[str, Any]]) -> str:
         series = [
             Series(one.name if len(splits) == 1 else f"{one.name} ({split})", one.x, one.y) for split, one in found
         ]
-        charts.append(curves(what.capitalize(), f"on {' and '.join(sorted(splits)) or 'held-out'} pictures", series))
+        things = " or ".join(dict.fromkeys(run.task.things for run in comparison.runs))
+        title = what.replace("_", " ").capitalize()
+        charts.append(curves(title, f"on {' and '.join(sorted(splits)) or 'held-out'} {things}", series))
     parts.append(f'<div class="pair">{"".join(charts)}</div>')
     return page("Runs side by side", "\n".join(parts), script=SCRIPT + SORT)
+
+
+def settings_table(names: Sequence[str], differ: Mapping[str, Sequence[Any]]) -> str:
+    """The settings in which some things differ, a column for each of them; a sentence where they differ in none."""
+    if not differ:
+        return "<p>They differ in none.</p>"
+    return table(["setting", *names], [[name, *(_plain(value) for value in values)] for name, values in differ.items()])
 
 
 def _shown(name: str, value: Any) -> Any:

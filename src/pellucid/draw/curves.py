@@ -17,11 +17,13 @@ _COLORS = ("--a", "--b", "--c", "--d", "--e", "--f")
 
 @dataclass(frozen=True)
 class Series:
-    """A named curve: y over x."""
+    """A named curve: y over x, with a band from ``low`` to ``high`` behind it where there are such."""
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
 
 def logged(records: Sequence[Mapping[str, Any]], name: str, x: str, y: str) -> Series:
@@ -44,7 +46,8 @@ def curves(
     kept = [one for one in kept if one.x]
     if not kept:
         return f"<p class='soft'>{text(title)}: nothing was measured yet.</p>"
-    xs, ys = [x for one in kept for x in one.x], [y for one in kept for y in one.y]
+    xs = [x for one in kept for x in one.x]
+    ys = [y for one in kept for y in (*one.y, *one.low, *one.high)]
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1)
     ticks = nice_ticks(min(*ys, *(within or ys)), max(*ys, *(within or ys)))
     y_low, y_high = ticks[0], ticks[-1]
@@ -59,6 +62,10 @@ def curves(
     for i, one in enumerate(kept):
         color = f"var({_COLORS[i % len(_COLORS)]})"
         points = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in zip(one.x, one.y, strict=True))
+        if one.low:
+            edge = [*zip(one.x, one.low, strict=True), *reversed([*zip(one.x, one.high, strict=True)])]
+            around = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in edge)
+            parts.append(f'<polygon fill="{color}" fill-opacity=".15" points="{around}"/>')
         parts.append(f'<polyline fill="none" stroke="{color}" stroke-width="2"{_dashes(i)} points="{points}"/>')
         dots = zip(one.x, one.y, strict=True) if len(one.x) <= 60 else ()
         parts += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="2.5" fill="{color}"/>' for x, y in dots]
@@ -110,8 +117,9 @@ def nice_ticks(low: float, high: float) -> list[float]:
 
 
 def _finite(one: Series) -> Series:
-    pairs = [(x, y) for x, y in zip(one.x, one.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
-    return Series(one.name, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
+    values = [one.x, one.y, *([one.low, one.high] if one.low else [])]
+    points = [point for point in zip(*values, strict=True) if all(map(math.isfinite, point))]
+    return Series(one.name, *([tuple(column) for column in zip(*points, strict=True)] if points else ((), ())))
 
 
 def _grid(ticks: list[float], py: Callable[[float], float]) -> str:
