@@ -109,9 +109,10 @@ def dilated_cnn(
     Raises:
         UsageError: for a ``size`` that is not ``basic`` or ``large``, or a width below 1.
     """
-    height, width_of_picture = pair(image_size)
+    if width < 1:
+        raise UsageError(f"width of dilated_cnn is {width}", fits="a whole number from 1 on")
     halvings = 0
-    while max(height, width_of_picture) // 2**halvings > _LARGEST:
+    while max(pair(image_size)) // 2**halvings > _LARGEST:
         halvings += 1
     at_least("dilated_cnn", image_size, 2**halvings)
     return DilatedCNN(classes, in_channels, width, size, halvings)
