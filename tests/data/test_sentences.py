@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.data.sentences import Sentences, SentenceSplit, load_sentences, same_text
+from pellucid.data.sentences import Sentences, SentenceSplit, load_sentences
 from pellucid.data.sentences_batches import SentenceBatches
 from pellucid.data.sentences_files import recognised
 from pellucid.data.sentences_preprocess import TextPreprocess
@@ -129,7 +129,7 @@ def test_what_a_reader_calls_the_same_is_never_on_both_sides(texts: list[str], s
     places: dict[str, set[str]] = {}
     for name, split in data.splits.items():
         for text in split.texts:
-            places.setdefault(same_text(text), set()).add(name)
+            places.setdefault(" ".join(text.lower().split()), set()).add(name)
     assert all(len(names) == 1 for names in places.values())
 
 

@@ -110,6 +110,14 @@ def test_the_interval_of_a_difference_covers_it_19_times_in_20() -> None:
     assert 0.93 <= covered / 2000 <= 0.97
 
 
+def test_the_interval_is_that_of_the_mean_of_differences() -> None:
+    chance = np.random.default_rng(1)
+    first, second = chance.random(50) < 0.9, chance.random(50) < 0.3
+    differences = first.astype(float) - second
+    half = 1.959964 * differences.std() / np.sqrt(50)
+    np.testing.assert_allclose(paired(first, second).interval, [differences.mean() - half, differences.mean() + half])
+
+
 @pytest.mark.parametrize(
     ("only_first", "only_second", "verdict"),
     [(30, 10, "better"), (10, 30, "worse"), (14, 10, "not distinguishable"), (0, 0, "not distinguishable")],
@@ -131,14 +139,18 @@ def test_answers_of_different_things_are_not_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "says"),
+    ("right", "says", "briefly"),
     [
-        (range(90), "The network is better."),
-        (range(20), "The network is worse: the bag of words is smaller, faster, and to be preferred."),
-        (range(52), "On these sentences neither can be said to be better."),
+        (range(90), "The network is better.", "the network is better"),
+        (
+            range(20),
+            "The network is worse: the bag of words is smaller, faster, and to be preferred.",
+            "the network is worse",
+        ),
+        (range(52), "On these sentences neither can be said to be better.", "the two cannot be told apart"),
     ],
 )
-def test_what_is_measured_says_plainly_who_is_better(right: range, says: str) -> None:
+def test_what_is_measured_says_plainly_who_is_better(right: range, says: str, briefly: str) -> None:
     labels = np.arange(100) % 2
     p = np.full((100, 2), 0.1)
     called = np.where(np.isin(np.arange(100), right), labels, 1 - labels)
@@ -147,6 +159,7 @@ def test_what_is_measured_says_plainly_who_is_better(right: range, says: str) ->
     found = measure_texts(p, labels, [f"t{i}" for i in range(100)], ("no", "yes"), rival, 0.125)
     assert found.sentence().endswith(says)
     assert says in found.text()
+    assert found.headline() == f"accuracy {found.score:.4f} on 100 sentences; bag of words 0.5000: {briefly}"
     assert found.baseline_accuracy == 0.5
     assert found.score == found.of.accuracy == len(right) / 100
     assert TextMeasured.from_json(json.loads(json.dumps(found.to_json()))) == found

@@ -42,9 +42,8 @@ class TextMeasured:
 
     def headline(self) -> str:
         """One line for a terminal, the rival included."""
-        return (
-            f"{self.of.headline('sentences')}; {BASELINE} {self.baseline_accuracy:.4f}: the network is {self.verdict}"
-        )
+        own = self.of.headline("sentences")
+        return f"{own}; {BASELINE} {self.baseline_accuracy:.4f}: {_BRIEFLY[self.verdict]}"
 
     @property
     def verdict(self) -> str:
