@@ -58,6 +58,11 @@ def test_only_the_last_upsampling_of_fcn_is_fixed(name: str) -> None:
     assert fixed == ["upscore.weight"]
 
 
+@pytest.mark.parametrize("name", FCNS)
+def test_the_head_of_fcn_is_the_scores_of_fc7(name: str) -> None:
+    assert nets.head(on_meta(name)) == "score"
+
+
 def unet_count(classes: int, in_channels: int, channels: int, depth: int) -> int:
     """By hand: two 3x3 convolutions a level, 2x2 up, two 3x3 on twice the maps, 1x1 at the end."""
     total, before = 0, in_channels

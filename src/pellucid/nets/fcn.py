@@ -49,13 +49,13 @@ class FCN(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout(dropout)
         initialize(self)
-        self.score = _score(dense, classes)
         if stride <= 16:
             self.score_pool4 = _score(widths[3], classes)
             self.upscore2 = upsampling(classes, 2)
         if stride <= 8:
             self.score_pool3 = _score(widths[2], classes)
             self.upscore_pool4 = upsampling(classes, 2)
+        self.score = _score(dense, classes)  # the last convolution: what learns where the head alone does
         self.upscore = upsampling(classes, stride, each=True)
         self.upscore.weight.requires_grad_(False)
 
