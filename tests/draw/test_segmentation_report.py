@@ -13,7 +13,7 @@ from PIL import Image
 
 from pellucid.draw.segmentation_overlay import VOID, colors, encoded_mask, encoded_picture, flat, overlay
 from pellucid.draw.segmentation_report import body, save_overlays
-from pellucid.train.tasks.segmentation_measure import confusion_of, measure
+from pellucid.train.tasks.segmentation_measure import confusion_of, measure, shares
 
 NAMES = ("<b>road</b>", "天空", "pole & sign")
 
@@ -36,7 +36,9 @@ def scenes() -> dict[int, Any]:
 @pytest.fixture
 def record(scenes: dict[int, Any]) -> Any:
     confusions = np.stack([confusion_of(truth, called, 3) for _, truth, called in scenes.values()])
-    measured = measure(confusions, 0.7, ["a/<i>.png", "b.png", "c.png"], NAMES, 0)
+    measured = measure(
+        confusions.sum(0), [shares(one) for one in confusions], 0.7, ["a/<i>.png", "b.png", "c.png"], NAMES, 0
+    )
     task = SimpleNamespace(things="pictures", score="mean_iou")
     return SimpleNamespace(measured=measured, split="test", task=task, epochs=({"test_mean_iou": 0.1},))
 

@@ -92,7 +92,7 @@ def test_a_record_of_pictures_from_the_worst_to_the_best() -> None:
     called[9] = 4
     confusions = np.stack([confusion_of(t, c, K) for t, c in zip(truth, called, strict=True)])
     names = [f"p{i}" for i in range(30)]
-    found = measure(confusions, 0.5, names, list("abcde"), 0, most=9)
+    found = measure(confusions.sum(0), [shares(one) for one in confusions], 0.5, names, list("abcde"), 0, most=9)
     scores = [item.mean_iou for item in found.pictures]
     assert (found.pictures[0].name, found.pictures[-1].name) == ("p9", "p7")
     assert scores == sorted(scores)
@@ -107,7 +107,8 @@ def test_a_record_of_pictures_from_the_worst_to_the_best() -> None:
 
 
 def test_pictures_of_void_alone_are_left_out() -> None:
-    found = measure(np.zeros((2, 3, 3), np.int64), 0.0, ["a", "b"], ["x", "y", "z"], 1)
+    nothing = np.zeros((3, 3), np.int64)
+    found = measure(nothing, [shares(nothing)] * 2, 0.0, ["a", "b"], ["x", "y", "z"], 1)
     assert found.pictures == ()
     assert math.isnan(found.mean_iou)
 

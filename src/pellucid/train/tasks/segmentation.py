@@ -24,7 +24,7 @@ from pellucid.train.settings import Settings
 from pellucid.train.task import Answer, Asked, DataLike, Task
 from pellucid.train.tasks import segmentation_tiles as tiles
 from pellucid.train.tasks.segmentation_loss import PixelCrossEntropy, class_weights
-from pellucid.train.tasks.segmentation_measure import SegmentationMeasured, confusion_of, measure, shares
+from pellucid.train.tasks.segmentation_measure import SegmentationMeasured, Shares, confusion_of, measure, shares
 
 if TYPE_CHECKING:
     from pellucid.draw.report import Body
@@ -186,23 +186,26 @@ class Segmentation(Task):
         self, net: nn.Module, split: MaskSplit, preparation: MaskPreprocess, settings: Settings, execution: Execution
     ) -> dict[str, float]:
         """Mean cross-entropy, pixel accuracy and mean IoU."""
-        confusions, loss = self._counted(net, split, preparation, settings, execution)
-        found = shares(confusions.sum(0))
+        confusion, _, loss = self._counted(net, split, preparation, settings, execution)
+        found = shares(confusion)
         return {"loss": loss, "pixel_accuracy": found.pixel_accuracy, "mean_iou": found.mean_iou}
 
     def _counted(
         self, net: nn.Module, split: MaskSplit, preparation: MaskPreprocess, settings: Settings, execution: Execution
-    ) -> tuple[NDArray[np.int64], float]:
-        """Pixels by truth and what they were called for each picture, (N, K, K), and the loss without weights."""
+    ) -> tuple[NDArray[np.int64], list[Shares], float]:
+        """Pixels by truth and what they were called, (K, K), the measures of each picture, the loss without weights."""
         classes, plain = len(preparation.classes), PixelCrossEntropy()
-        confusions, total, pixels = [], 0.0, 0
+        confusion, own, total, pixels = np.zeros((classes, classes), np.int64), [], 0.0, 0
         for batch, outputs in self._outputs(net, split, preparation, settings, execution):
             total += float(plain(outputs, batch.targets)) * batch.count
             pixels += batch.count
             called = outputs.argmax(1).cpu().numpy()
             truth = split.masks[batch.indices]
-            confusions += [confusion_of(one, other, classes) for one, other in zip(truth, called, strict=True)]
-        return np.stack(confusions), total / max(1, pixels)
+            for one, other in zip(truth, called, strict=True):
+                counts = confusion_of(one, other, classes)
+                confusion += counts
+                own.append(shares(counts))
+        return confusion, own, total / max(1, pixels)
 
     @torch.no_grad()
     def _outputs(
@@ -223,9 +226,9 @@ class Segmentation(Task):
         """The measures of the FCN paper beside those of always the same answer; classes, pictures."""
         execution, preparation = model.execution(), model.preprocess
         execution.place(model.net)
-        confusions, loss = self._counted(model.net, split, preparation, model.settings, execution)
+        confusion, own, loss = self._counted(model.net, split, preparation, model.settings, execution)
         frequent = int(np.argmax(preparation.counts)) if preparation.counts else 0
-        return measure(confusions, loss, split.names, model.classes, frequent)
+        return measure(confusion, own, loss, split.names, model.classes, frequent)
 
     def read_measured(self, values: Mapping[str, Any]) -> SegmentationMeasured:
         """What ``SegmentationMeasured.to_json`` gave."""

@@ -162,25 +162,32 @@ def always(confusion: Counts, label: int) -> Shares:
 
 
 def measure(
-    confusions: Counts, loss: float, names: Sequence[str], classes: Sequence[str], frequent: int, *, most: int = 12
+    confusion: Counts,
+    own: Sequence[Shares],
+    loss: float,
+    names: Sequence[str],
+    classes: Sequence[str],
+    frequent: int,
+    *,
+    most: int = 12,
 ) -> SegmentationMeasured:
     """Measure predicted masks.
 
     Args:
-        confusions: of each picture, (N, K, K).
+        confusion: of all pictures together, (K, K).
+        own: the measures of each picture by itself, N.
         loss: mean of -log p(truth) over pixels that are not void.
         names: of the pictures, N.
         classes: names of the classes, K.
         frequent: the most frequent class of the training masks.
         most: how many pictures to keep: half of them the worst, the others evenly from there to the best.
     """
-    confusion = confusions.sum(0)
     accuracies, ious = per_class(confusion)
     there = confusion.sum(1)
-    own = [shares(one) for one in confusions]
-    order = sorted((i for i, one in enumerate(own) if not math.isnan(one.mean_iou)), key=lambda i: (own[i].mean_iou, i))
+    measurable = [i for i, one in enumerate(own) if not math.isnan(one.mean_iou)]
+    order = sorted(measurable, key=lambda i: (own[i].mean_iou, i))
     return SegmentationMeasured(
-        n=len(confusions),
+        n=len(own),
         pixels=int(there.sum()),
         loss=loss,
         **asdict(shares(confusion)),
