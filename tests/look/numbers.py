@@ -26,14 +26,25 @@ class Checked:
 
 
 def check(
-    net: nn.Module, images: Tensor, labels: list[int], *, training: bool, count: int, boxes: int, seed: int = 0
+    net: nn.Module,
+    images: Tensor | tuple[Tensor, ...],
+    labels: list[int] | Tensor,
+    *,
+    training: bool,
+    count: int,
+    boxes: int,
+    seed: int = 0,
+    loss: nn.Module | None = None,
 ) -> Checked:
     """Open ``count`` random activations and as many gradients (of activations, weights, biases, pixels), and compare
     with the module's own run and with autograd; ``boxes`` of the activations are held against the gradient's support.
+
+    images: the network's input, or a tuple of several. loss: of (output, labels), cross-entropy where none is given.
     """
     checked = Checked()
-    scene = Lens(net, training=training).open(images, labels, seed=seed)
-    assert_runs_as_module(scene, net, images, labels, training, seed)
+    scene = Lens(net, training=training, loss=loss).open(images, labels, seed=seed)
+    inputs = images if isinstance(images, tuple) else (images,)
+    assert_runs_as_module(scene, net, inputs, torch.as_tensor(labels), training, seed, loss or nn.CrossEntropyLoss())
     random = np.random.default_rng(seed)
     for place in range(count):
         number = random_activation(scene, random)
@@ -105,14 +116,20 @@ def support_inside(number: Number) -> bool:
 
 
 def assert_runs_as_module(
-    scene: Scene, net: nn.Module, images: Tensor, labels: list[int], training: bool, seed: int
+    scene: Scene,
+    net: nn.Module,
+    inputs: tuple[Tensor, ...],
+    labels: Tensor,
+    training: bool,
+    seed: int,
+    loss_of: nn.Module,
 ) -> None:
     """The scene's output and the gradients of all weights are those of the module itself."""
     net = copy.deepcopy(net).train(training)
     torch.manual_seed(seed)
-    result = net(images)
+    result = net(*inputs)
     output = result if isinstance(result, Tensor) else result.logits
-    loss = nn.functional.cross_entropy(output, torch.tensor(labels))
+    loss = loss_of(output, labels)
     gradients = torch.autograd.grad(loss, [p for p in net.parameters() if p.requires_grad], allow_unused=True)
     scale = float(output.detach().abs().max())
     np.testing.assert_allclose(scene.output, output.detach().numpy(), rtol=0, atol=1e-5 * scale)

@@ -39,7 +39,8 @@ def scaled_dot_product(query: Array, key: Array, value: Array, seen: NDArray[np.
 def additive(
     query: Array, values: Array, seen: NDArray[np.bool_], w: Array, u: Array, bias: Array, v: Array
 ) -> tuple[Array, Array]:
-    """Bahdanau et al. 2015, A.1.2: v . tanh(W s + U h). query (L, Q), values (S, K), w (A, Q), u (A, K), bias, v (A,)"""
+    """Bahdanau et al. 2015, A.1.2: v . tanh(W s + U h). query (L, Q), values (S, K), w (A, Q), u (A, K),
+    bias and v (A,)."""
 
     def score(at: int, to: int) -> float:
         total = 0.0

@@ -13,7 +13,7 @@ from pellucid.errors import UsageError
 from pellucid.graph import Graph, capture, chained
 from pellucid.look.recording import Recording
 from pellucid.look.scene import Scene
-from pellucid.look.subject import input_of, labels_of, subject_of
+from pellucid.look.subject import inputs_of, labels_of, subject_of
 from pellucid.look.update_source import optimizer_of
 from pellucid.train import Model
 
@@ -51,21 +51,21 @@ class Lens:
 
         Args:
             picture: a path, PIL image, encoded bytes, uint8 array (H, W, C), a list of these, or a tensor (N, C, H, W)
-                that is the network's input itself.
+                that is the network's input itself; for a network of several inputs a tuple of tensors.
             label: the right class, by name or number, or one for each picture; without one there are no gradients.
             seed: of dropout's random numbers, where the network is opened in training.
         """
-        inputs, pixels = input_of(self.subject, picture)
-        device = next((p.device for p in self.subject.net.parameters()), inputs.device)
-        inputs = inputs.to(device)
-        if inputs.ndim and not len(inputs):
+        inputs, pixels = inputs_of(self.subject, picture)
+        device = next((p.device for p in self.subject.net.parameters()), inputs[0].device)
+        inputs = tuple(tensor.to(device) for tensor in inputs)
+        if inputs[0].ndim and not len(inputs[0]):
             raise UsageError("there is no picture to open")
-        graph = self.graph(inputs)
-        given: tuple[Tensor, ...] = (inputs,)
+        graph = self.graph(*inputs)
+        given = inputs
         if label is not None:
-            given = (inputs, labels_of(self.subject, label, len(inputs)).to(device))
+            given = (*inputs, labels_of(self.subject, label, len(inputs[0])).to(device))
             graph = self._with_loss(graph, given)
-        return Scene(self, graph, Recording(graph, given, seed), pixels)
+        return Scene(self, graph, Recording(graph, given, seed), pixels, inputs=len(inputs))
 
     @cached_property
     def optimizer(self) -> Optimizer:
@@ -85,11 +85,11 @@ class Lens:
             )
         return found
 
-    def graph(self, inputs: Tensor) -> Graph:
-        """The network as it is captured for such an input, without the loss."""
-        key = (tuple(inputs.shape[1:]), inputs.dtype)
+    def graph(self, *inputs: Tensor) -> Graph:
+        """The network as it is captured for such inputs, without the loss."""
+        key = _key(inputs)
         if key not in self._graphs:
-            graph = capture(self.subject.net, inputs=inputs[:1], training=self.training)
+            graph = capture(self.subject.net, inputs=[tensor[:1] for tensor in inputs], training=self.training)
             if not graph.outputs:
                 raise UsageError(
                     f"{self.subject.name} returns no tensor", fits="a module that returns what it computes"
@@ -98,10 +98,10 @@ class Lens:
         return self._graphs[key]
 
     def _with_loss(self, graph: Graph, given: tuple[Tensor, ...]) -> Graph:
-        inputs, labels = given
-        key = (tuple(inputs.shape[1:]), inputs.dtype, labels.dtype, tuple(labels.shape[1:]))
+        *inputs, labels = given
+        key = ("with loss", *_key(given))
         if key not in self._graphs:
-            outputs = Recording(graph, (inputs[:1],)).output
+            outputs = Recording(graph, [tensor[:1] for tensor in inputs]).output
             if not isinstance(outputs, Tensor):
                 raise UsageError(
                     f"{self.subject.name} gives {len(outputs)} outputs, and a loss is of one",
@@ -111,6 +111,11 @@ class Lens:
             prefix = "loss." if not any(node.name.startswith("loss.") for node in graph.nodes) else "loss_of_all."
             self._graphs[key] = chained(graph, loss, prefix)
         return self._graphs[key]
+
+
+def _key(inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    """What a capture depends on: sizes without the batch, and types."""
+    return tuple((tuple(tensor.shape[1:]), tensor.dtype) for tensor in inputs)
 
 
 def open(

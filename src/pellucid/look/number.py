@@ -110,7 +110,7 @@ class Number:
             return "activation"
         if self.name in self.scene.graph.tensors:
             return "weight"
-        return "pixel" if self.name == self.scene.graph.inputs[0].name else "label"
+        return "pixel" if self.name in self.scene.inputs else "label"
 
     @property
     def operation(self) -> str:

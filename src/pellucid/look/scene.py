@@ -38,11 +38,14 @@ class Scene:
     """What ``look.open`` gives. ``str()`` says what the network sees in the picture.
 
     graph: the network, with the loss at its end where a label was given. pixels: uint8 (N, H, W, C), None for an input
-    that was given as a tensor.
+    that was given as a tensor. inputs: how many the network takes; a label comes after them.
     """
 
-    def __init__(self, lens: Lens, graph: Graph, recording: Recording, pixels: NDArray[np.uint8] | None) -> None:
+    def __init__(
+        self, lens: Lens, graph: Graph, recording: Recording, pixels: NDArray[np.uint8] | None, *, inputs: int = 1
+    ) -> None:
         self.lens, self.graph, self.recording, self.pixels = lens, graph, recording, pixels
+        self.inputs = tuple(given.name for given in graph.inputs[:inputs])
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -62,7 +65,7 @@ class Scene:
     @property
     def network(self) -> Graph:
         """The network without the loss."""
-        return self.lens.graph(self.picture)
+        return self.lens.graph(*(self.recording.leaves[name].detach() for name in self.inputs))
 
     @property
     def picture(self) -> Tensor:
@@ -92,7 +95,7 @@ class Scene:
             UsageError: where no label was given.
         """
         tied = self.recording.tied(self.graph.outputs[0])
-        if len(self.graph.inputs) < 2 or self.recording.tensor(tied).ndim:
+        if len(self.graph.inputs) == len(self.inputs) or self.recording.tensor(tied).ndim:
             raise UsageError("there is no loss without a label", fits='open(..., label="cat")')
         return Number(self, tied.name, (), tied.which)
 

@@ -94,6 +94,17 @@ def _of_pictures(model: Model) -> Preprocess | None:
     return model.preprocess if isinstance(model.preprocess, Preprocess) else None
 
 
+def inputs_of(subject: Subject, given: Any) -> tuple[tuple[Tensor, ...], NDArray[np.uint8] | None]:
+    """The network's inputs: a tuple of tensors as it is, for a network of several; all else as ``input_of``."""
+    if isinstance(given, tuple) and given and all(isinstance(item, Tensor) for item in given):
+        if len({len(item) if item.ndim else 0 for item in given}) > 1:
+            shapes = ", ".join(str(tuple(item.shape)) for item in given)
+            raise ShapeError(f"the inputs have different first dimensions: {shapes}", fits="as many of each, (N, ...)")
+        return given, None
+    picture, pixels = input_of(subject, given)
+    return (picture,), pixels
+
+
 def input_of(subject: Subject, picture: Any) -> tuple[Tensor, NDArray[np.uint8] | None]:
     """A picture as the network's input, (N, C, H, W), and its pixels as uint8 (N, H, W, C) where there are some.
 
