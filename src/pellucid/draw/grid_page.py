@@ -66,9 +66,11 @@ def said(grid: Grid) -> list[str]:
     else:
         least, middling = grid.visible
         between = "" if len(grid.pairs) == 1 else f", and in half of the pairs none below {middling:.2g}"
+        found = f"{larger} of {len(grid.pairs)} differences {'is' if larger == 1 else 'are'} larger than the noise."
+        if len(grid.pairs) == 1:
+            found = "The difference is larger than the noise." if larger else "The difference may be noise."
         sentences.append(
-            f"{larger} of {len(grid.pairs)} differences {'is' if larger == 1 else 'are'} larger than the noise. With "
-            f"{grid.seeds} seeds, and as these runs spread, no difference in {_words(grid.score)} below {least:.2g} "
+            f"{found} With {grid.seeds} seeds, and as these runs spread, no difference in {_words(grid.score)} below {least:.2g} "
             f"could have been seen{between}, whether it is there or not."
         )
     diverged = [f"{entry.name} ({entry.diverged} of {entry.asked})" for entry in grid.entries if entry.diverged]
