@@ -70,8 +70,8 @@ def said(grid: Grid) -> list[str]:
         if len(grid.pairs) == 1:
             found = "The difference is larger than the noise." if larger else "The difference may be noise."
         sentences.append(
-            f"{found} With {grid.seeds} seeds, and as these runs spread, no difference in {_words(grid.score)} below {least:.2g} "
-            f"could have been seen{between}, whether it is there or not."
+            f"{found} With {grid.seeds} seeds, and as these runs spread, no difference in {_words(grid.score)} below "
+            f"{least:.2g} could have been seen{between}, whether it is there or not."
         )
     diverged = [f"{entry.name} ({entry.diverged} of {entry.asked})" for entry in grid.entries if entry.diverged]
     if diverged:
