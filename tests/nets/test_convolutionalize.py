@@ -40,13 +40,23 @@ STRIDES = {
 
 
 def made(name: str) -> nn.Module:
-    """The classifier with weights in double precision, and statistics of its normalisations that are not 0 and 1."""
+    """The classifier in double precision with random numbers everywhere; the widest dense layers have 16 units."""
     torch.manual_seed(3)
-    net = SMALL[name][0]().double().eval()
+    with torch.device("meta"):  # no number of the wide layers is ever made
+        net = SMALL[name][0]().double().eval()
+        if name in ("alexnet", "zfnet"):
+            net.classifier = nn.Sequential(nn.Dropout(), nn.Linear(256 * 36, 16), nn.ReLU(), nn.Linear(16, 3)).double()
+    net.to_empty(device="cpu").eval()
     for layer in net.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.running_mean.normal_(0, 0.1)
-            layer.running_var.uniform_(0.5, 1.5)
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.normal_(layer.weight, 0, (2 / layer.weight[0].numel()) ** 0.5)
+            if layer.bias is not None:
+                nn.init.normal_(layer.bias, 0, 0.1)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, 0, 0.1)
+            nn.init.normal_(layer.running_mean, 0, 0.1)
+            nn.init.uniform_(layer.running_var, 0.5, 1.5)
     return net
 
 
