@@ -111,6 +111,11 @@ def test_frequent_words_are_one_symbol_and_rare_characters_are_bytes() -> None:
     ]
 
 
+def test_digits_stay_apart() -> None:
+    vocabulary = learn_subwords(["in 1998 and 1999, 1998 1998 1998"] * 9, SIZE)
+    assert [vocabulary.symbol(number) for number in vocabulary.encode(" 1998")] == ["␣1", "9", "9", "8"]
+
+
 def test_a_vocabulary_of_characters_says_what_it_does_not_know() -> None:
     vocabulary = learn_characters(["abc", "cd e"])
     assert vocabulary.characters == (" ", "a", "b", "c", "d", "e")

@@ -10,7 +10,7 @@ from pellucid.data.pairs import Pairs, PairSplit
 from pellucid.data.subwords import Subwords, learn_characters, learn_subwords
 from pellucid.errors import DataError, UsageError
 
-_SHORT = 64  # characters: texts of which none is longer are read by characters
+_SHORT = 100  # characters: texts of which none is longer are read by characters
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PairPreprocess:
 
         Args:
             pairs: all splits; only their lengths are looked at outside of training.
-            kind: ``characters`` or ``subwords``; None: characters where no training text has more than 64.
+            kind: ``characters`` or ``subwords``; None: characters where no training text has more than 100.
             size: of a vocabulary of subwords.
             shared: one vocabulary for both sides.
             most: tokens that a text may have.

@@ -23,8 +23,9 @@ from pellucid.errors import UsageError
 PADDING, UNKNOWN, START, END = range(4)
 SPECIAL = ("<padding>", "<unknown>", "<start>", "<end>")
 _BYTES = 256
-# A word with the space before it, a number likewise, other signs, the rest: joins happen inside of such a piece.
-_PIECES = re.compile(r" ?[^\W\d_]+| ?\d+| ?[^\s\w]+|\s+|_+")
+# A word with the space before it, one digit likewise, other signs, the rest: joins happen inside of such a piece.
+# Digits stay apart, so that a number which training never saw is read like those that it saw.
+_PIECES = re.compile(r" ?[^\W\d_]+| ?\d| ?[^\s\w]+|\s+|_+")
 
 Pair = tuple[str, str]
 

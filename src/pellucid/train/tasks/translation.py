@@ -42,7 +42,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     vocabulary: Literal["characters", "subwords"] | None = Field(
-        None, description="what texts are made of; None: characters for texts of up to 64, else subwords"
+        None, description="what texts are made of; None: characters for texts of up to 100, else subwords"
     )
     vocabulary_size: int = Field(8000, ge=300, le=200_000, description="how many subwords, on each side")
     shared_vocabulary: bool = Field(False, description="one vocabulary for sources and targets")
