@@ -113,6 +113,22 @@ def test_arrays_tensors_and_loaders_are_learned_from(data: Data) -> None:
     assert nameless.classes == ("0", "1", "2")
 
 
+def test_evaluation_splits_as_the_run_did(tmp_path: Path) -> None:
+    from pellucid.data import load
+    from tests.docs.photos import write_photos
+
+    write_photos(tmp_path / "photos")
+    settings = Settings.parse({"net": "lenet", "epochs": 1, "seed": 3, "validation": 0.3, "image_size": 32})
+    finished = start(tmp_path / "photos", settings, folder=tmp_path / "run")
+    model = Model.load(finished.folder)
+    own = load(tmp_path / "photos", image_size=32, seed=3, validation=0.3)
+    other = load(tmp_path / "photos", image_size=32)
+    assert {*own.test.names} != {*other.test.names}  # else this says nothing
+    again = model._load(str(tmp_path / "photos"))
+    assert [*again.test.names] == [*own.test.names]
+    assert model.evaluate(tmp_path / "photos").confusion == finished.measured.confusion
+
+
 def test_answers_are_the_predictions_in_words(data: Data, tmp_path: Path) -> None:
     model = Model(tiny()).compile(**PLAIN)
     model.fit(data, epochs=1, progress=False)

@@ -28,6 +28,8 @@ from pellucid.train.task import Answer, Asked, DataLike, Task
 if TYPE_CHECKING:
     from pellucid.summarize import Summary
 
+_OF_SPLITS = ("seed", "validation", "limit")  # with them the same data fall into the same splits again
+
 
 class Model:
     """A network with what is needed to train it, measure it and use it.
@@ -274,6 +276,7 @@ class Model:
         return {
             "task": self.task.name,
             "task_settings": self.settings.task_settings,
+            **{name: getattr(self.settings, name) for name in _OF_SPLITS},
             "classes": list(self.classes),
             "preprocess": self._preparation().to_json(),
             "net": self.settings.net,
@@ -305,7 +308,7 @@ class Model:
             preprocess=task.read_preparation(facts["preprocess"]),
             task=task.name,
         )
-        kept = ("task", "task_settings", "net", "net_settings")
+        kept = ("task", "task_settings", "net", "net_settings", *_OF_SPLITS)
         model.settings = Settings.parse({name: facts[name] for name in kept if name in facts})
         weights.put(model.net, tensors, folder)
         return model

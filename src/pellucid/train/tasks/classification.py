@@ -51,8 +51,16 @@ class Classification(Task):
         )
 
     def load_again(self, where: str, preparation: Preprocess, settings: Settings) -> Data:
-        """Pictures brought to the network's size."""
-        return load(where, image_size=preparation.image_size, channels=preparation.channels, fit=preparation.fit)
+        """Pictures brought to the network's size, in the same splits: what was learned from is not measured on."""
+        return load(
+            where,
+            image_size=preparation.image_size,
+            channels=preparation.channels,
+            fit=preparation.fit,
+            validation=settings.validation,
+            limit=settings.limit,
+            seed=settings.seed,
+        )
 
     def prepare(self, data: Data, settings: Settings) -> Preprocess:
         """Mean and deviation of each channel over the training pictures."""
