@@ -75,7 +75,8 @@ EXPERIMENTS = {
         "weights of its own at each place; a convolution shares them. All learn from pictures where they are, and are "
         "then asked about the same test pictures moved by a few pixels, which none has seen.",
         "fashion-mnist",
-        '--nets mlp,local_cnn,variant_cnn --set "local_cnn:channels=[16,32]" --set "variant_cnn:channels=[16,32]" '
+        '--nets mlp,local_cnn,variant_cnn --set "local_cnn:net.channels=[16,32]" '
+        '--set "variant_cnn:net.channels=[16,32]" '
         "--seeds 3 --epochs 4 --set limit=5000 --set batch_size=64",
         (0, 1, 2, 3, 4, 6),
     ),
@@ -85,16 +86,16 @@ EXPERIMENTS = {
         "the same weights otherwise. Learned from pictures where they are, measured on pictures that moved.",
         "fashion-mnist",
         "--nets lenet,basic_cnn --vary pool=max,average,stride --seeds 3 --epochs 4 --set activation=relu "
-        '--set "basic_cnn:channels=[16,32]" --set limit=5000 --set batch_size=64',
+        '--set "basic_cnn:net.channels=[16,32]" --set limit=5000 --set batch_size=64',
         (0, 1, 2, 3, 4, 6),
     ),
     "regularisation": Experiment(
         "Batch normalisation and augmentation, with and without",
-        "Two by two: batch normalisation or not, pictures shifted and mirrored in training or not. Few pictures and "
-        "rather many epochs, so that learning by heart is possible.",
+        "Two by two: batch normalisation or not, pictures shifted by up to two pixels in training or not. Few pictures "
+        "and rather many epochs, so that learning by heart is possible.",
         "CIFAR10",
-        "--nets basic_cnn --vary batch_norm=false,true --vary crop=0,2 --vary flip=false,true --seeds 3 --epochs 8 "
-        '--set "channels=[16,32,64]" --set limit=2500 --set batch_size=64',
+        "--nets basic_cnn --vary batch_norm=false,true --vary crop=0,2 --seeds 3 --epochs 8 "
+        '--set "net.channels=[16,32,64]" --set limit=2500 --set batch_size=64',
     ),
 }
 
@@ -286,8 +287,13 @@ def _wrapped(text: str) -> str:
 
 
 def _broken(line: str) -> str:
-    """A long command in several lines, as a shell reads it."""
-    return " \\\n    ".join(textwrap.wrap(line, 110, break_long_words=False, break_on_hyphens=False))
+    """A long command in several lines, as a shell reads it, each option with its value."""
+    lines = [""]
+    for part in line.replace(" --", "\n--").split("\n"):
+        if lines[-1] and len(lines[-1]) + len(part) > 110:
+            lines.append("")
+        lines[-1] += f" {part}" if lines[-1] else part
+    return " \\\n    ".join(lines)
 
 
 def main() -> int:

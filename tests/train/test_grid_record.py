@@ -17,6 +17,7 @@ from tests.made_grids import write_grid
 
 SKILLS = {"lenet sgd": 2.2, "lenet adam": 2.2, "mlp sgd": 1.0, "mlp adam": 1.8}
 RATES = (
+    Axis("net", ("lenet",)),
     Axis("optimizer", ("sgd", "adam")),
     Axis("learning_rate", (0.03, 0.1, 0.3), "sgd"),
     Axis("learning_rate", (0.001, 0.01), "adam"),
@@ -90,20 +91,20 @@ def test_a_run_that_ended_but_was_not_measured_is_not_over(tmp_path: Path) -> No
 
 def test_validation_chooses_a_rate_for_each_optimizer(tmp_path: Path) -> None:
     on_validation = {
-        "sgd learning_rate=0.03": 0.7,
-        "sgd learning_rate=0.1": 0.8,
-        "sgd learning_rate=0.3": 0.75,
-        "adam learning_rate=0.001": 0.6,
-        "adam learning_rate=0.01": 0.9,
+        "lenet sgd learning_rate=0.03": 0.7,
+        "lenet sgd learning_rate=0.1": 0.8,
+        "lenet sgd learning_rate=0.3": 0.75,
+        "lenet adam learning_rate=0.001": 0.6,
+        "lenet adam learning_rate=0.01": 0.9,
     }
-    test_says_otherwise = {"sgd learning_rate=0.03": 3.0, "adam learning_rate=0.001": 3.0}
+    test_says_otherwise = {"lenet sgd learning_rate=0.03": 3.0, "lenet adam learning_rate=0.001": 3.0}
     folder = write_grid(
         tmp_path / "grid", RATES, validation=on_validation, skill=test_says_otherwise, choose=["learning_rate"]
     )
     grid = read_grid(folder)
     assert [(entry.name, entry.values) for entry in grid.entries] == [
-        ("sgd", {"optimizer": "sgd"}),
-        ("adam", {"optimizer": "adam"}),
+        ("sgd", {"net": "lenet", "optimizer": "sgd"}),
+        ("adam", {"net": "lenet", "optimizer": "adam"}),
     ]
     assert [(choice.entry, choice.chosen, choice.at_edge) for choice in grid.choices] == [
         ("sgd", "learning_rate=0.1", False),
@@ -111,9 +112,9 @@ def test_validation_chooses_a_rate_for_each_optimizer(tmp_path: Path) -> None:
     ]
     tried = dict(grid.choices[0].tried)
     assert tried == pytest.approx(
-        {f"learning_rate={rate}": on_validation[f"sgd learning_rate={rate}"] + 0.001 for rate in (0.03, 0.1, 0.3)}
+        {f"learning_rate={rate}": on_validation[f"lenet sgd learning_rate={rate}"] + 0.001 for rate in (0.03, 0.1, 0.3)}
     )
-    wanted = [accuracy(folder / f"sgd-learning_rate=0.1-seed={seed}") for seed in range(3)]
+    wanted = [accuracy(folder / f"lenet-sgd-learning_rate=0.1-seed={seed}") for seed in range(3)]
     assert list(grid.entries[0].scores) == pytest.approx(wanted)
     assert [(pair.one, pair.other) for pair in grid.pairs] in ([("sgd", "adam")], [("adam", "sgd")])
 

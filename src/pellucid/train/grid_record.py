@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations as pairs_of
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,7 @@ def read_grid(folder: str | Path) -> Grid:
     every = _entries(plan, runs, state.parameters)
     entries, choices = _chosen(every, plan.choose)
     entries = _named_by_what_differs(entries)
+    choices = [replace(choice, entry=entry.name) for choice, entry in zip(choices, entries, strict=bool(choices))]
     of_each = [entry.runs[0] for entry in entries if entry.runs]
     measured = [run for entry in entries for run in entry.runs if run.measured is not None]
     task = next((run.task for run in runs.values() if run is not None), None)
@@ -192,9 +193,7 @@ def _chosen(entries: Sequence[Entry], choose: Sequence[str]) -> tuple[list[Entry
         best = min(known, key=lambda i: (1 if lower else -1) * (means[i] or 0.0), default=0)
         labels = [label_of({axis: value for axis, value in e.values.items() if axis in choose}) for e in group]
         chosen = group[best]
-        kept.append(
-            Entry(name, _without(chosen.values, choose), chosen.runs, chosen.scores, chosen.asked, chosen.parameters)
-        )
+        kept.append(replace(chosen, name=name, values=_without(chosen.values, choose)))
         choices.append(
             Choice(name, tuple(zip(labels, means, strict=True)), labels[best], _at_edge(group, best, choose))
         )
@@ -234,10 +233,7 @@ def _named_by_what_differs(entries: Sequence[Entry]) -> list[Entry]:
     same = [name for name in names if len({shown(entry.values.get(name)) for entry in entries}) == 1]
     if len(entries) < 2:
         return list(entries)
-    return [
-        Entry(label_of(_without(e.values, same)) or e.name, e.values, e.runs, e.scores, e.asked, e.parameters)
-        for e in entries
-    ]
+    return [replace(entry, name=label_of(_without(entry.values, same)) or entry.name) for entry in entries]
 
 
 def _differences(entries: Sequence[Entry]) -> list[Difference]:
