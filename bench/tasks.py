@@ -169,8 +169,8 @@ RUNS: dict[str, Recorded] = {
         "",
         """CamVid: 240 photographs of streets, 240 x 180, a class for every pixel: 140 to learn from, 40 to choose by,
         60 to measure on.""",
-        """The three parts are those of the source. The baseline calls every pixel the most frequent class of the training
-        part.""",
+        """The three parts are those of the source. The baseline calls every pixel the most frequent class of the
+        training part.""",
         (
             ("mean IoU", "mean_iou"),
             ("the same of always the most frequent class", "baseline.mean_iou"),

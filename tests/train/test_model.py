@@ -113,6 +113,16 @@ def test_arrays_tensors_and_loaders_are_learned_from(data: Data) -> None:
     assert nameless.classes == ("0", "1", "2")
 
 
+def test_what_does_not_fit_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the network reads tokens, and the data are pictures"):
+        start("fashion-mnist-small", Settings(net="textcnn", limit=100), folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(UsageError, match="the network reads tokens"):
+        start("fashion-mnist-small", Settings(net="textcnn", limit=100), folder=tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir()
+
+
 def test_evaluation_splits_as_the_run_did(tmp_path: Path) -> None:
     from pellucid.data import load
     from tests.docs.photos import write_photos

@@ -51,6 +51,13 @@ def create(folder: Path | None, net: str) -> Path:
     raise UsageError(f"there are a thousand runs named {name}")
 
 
+def remove_if_empty(folder: Path) -> None:
+    """Take away the folder of a run that never began: one that holds its lock alone."""
+    if [item.name for item in folder.iterdir()] in ([], [".lock"]):
+        (folder / ".lock").unlink(missing_ok=True)
+        folder.rmdir()
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the run folder for this process; the system lets go of it however the process ends.

@@ -12,7 +12,7 @@ from torch import nn
 
 from pellucid import nets
 from pellucid.draw import write_report
-from pellucid.errors import UsageError
+from pellucid.errors import PellucidError, UsageError
 from pellucid.train import runfolder, tasks, tensorboard
 from pellucid.train.checkpoint import replace_synced
 from pellucid.train.execution import device_of
@@ -69,10 +69,16 @@ def start(
     net = model.build(data)
     if settings.weights is not None:
         nets.load_weights(net, settings.weights)
+    there = folder is not None and folder.exists()
     made = runfolder.create(folder, settings.net)
-    history = fit(
-        model, Prepared(data, origin=origin_of(where)), made, resume=False, listeners=listeners, progress=True
-    )
+    try:
+        history = fit(
+            model, Prepared(data, origin=origin_of(where)), made, resume=False, listeners=listeners, progress=True
+        )
+    except PellucidError:
+        if not there:
+            runfolder.remove_if_empty(made)  # what does not fit together leaves nothing behind
+        raise
     return finish(model, data, made, history)
 
 
