@@ -5,7 +5,7 @@
 
 DATA is the folder that holds the data sets (camvid_small.zip, spoken_digits.zip, sentence_polarity.zip); the stock
 series comes with matplotlib, and the dates are made by the package. Each is trained by the command ``pellucid train``
-in a process of its own, two threads, nothing else running. ``--only`` renews some and keeps the record of the others.
+in a process of its own. ``--only`` renews some and keeps the record of the others.
 The page is made from the record: no number in it is typed.
 """
 
@@ -79,7 +79,7 @@ def temperatures() -> list[str]:
 SERIES = {"google.csv": prices, "nino.csv": temperatures}
 
 
-def train(run: Recorded, root: Path) -> dict[str, Any]:
+def train(run: Recorded, root: Path, threads: int) -> dict[str, Any]:
     """Train in a process of its own; returns what it measured."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "run"
@@ -95,7 +95,10 @@ def train(run: Recorded, root: Path) -> dict[str, Any]:
         ]
         began = time.perf_counter()
         done = subprocess.run(
-            [*words, "--threads", "2"], capture_output=True, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+            [*words, "--threads", str(threads)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         seconds = time.perf_counter() - began
         if done.returncode:
@@ -104,6 +107,7 @@ def train(run: Recorded, root: Path) -> dict[str, Any]:
         return {
             "command": command(run),
             "seconds": round(seconds, 1),
+            "threads": threads,
             "headline": done.stdout.splitlines()[0],
             "split": measured["split"],
             "n": measured["n"],
@@ -126,7 +130,7 @@ def page(record: dict[str, Any]) -> str:
     head = (
         "What Pellucid learns beside the classification of pictures: each with one command, on real data, and what "
         f"came out. Made by `bench/tasks.py` from [its record](../bench/results/tasks.json): {record['machine']}, "
-        f"PyTorch {record['torch']}, two threads. One run each, one seed; the seconds are for the whole command, data "
+        f"PyTorch {record['torch']}. One run each, one seed; the seconds are for the whole command, data "
         "and report included, and mean little on another machine."
     )
     parts = ["# Tasks", _wrapped(head)]
@@ -137,10 +141,11 @@ def page(record: dict[str, Any]) -> str:
         minutes = (
             f"{found['seconds'] / 60:.1f} minutes" if found["seconds"] >= 90 else f"{found['seconds']:.0f} seconds"
         )
+        threads = "one thread" if found["threads"] == 1 else f"{found['threads']} threads"
         figures = "\n".join(f"| {title} | {_shown(value)} |" for title, value in found["figures"].items())
         parts.append(
             f"## {run.title}\n\n{_wrapped(run.about)}\n\n```console\n{found['command']}\n```\n\n"
-            f"| {found['split']} split, {found['n']:,} | |\n|---|---|\n{figures}\n| time | {minutes} |\n\n"
+            f"| {found['split']} split, {found['n']:,} | |\n|---|---|\n{figures}\n| time, {threads} | {minutes} |\n\n"
             f"{_wrapped(run.split)}\n\nThe chapter: [{run.title.lower()}](guide/course/{run.chapter})."
         )
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -254,6 +259,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the folder of data sets")
     parser.add_argument("--only", action="append", choices=RUNS, help="this one alone; may be repeated")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--markdown", type=Path)
     asked = parser.parse_args()
@@ -263,7 +269,7 @@ def main() -> int:
     record |= {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__.partition("+")[0]}
     for name in asked.only or RUNS:
         print(command(RUNS[name]), flush=True)
-        record["runs"][name] = train(RUNS[name], asked.data)
+        record["runs"][name] = train(RUNS[name], asked.data, asked.threads)
         print(json.dumps(record["runs"][name], ensure_ascii=False, indent=1), flush=True)
         asked.json.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", "utf-8")
     if asked.markdown:
