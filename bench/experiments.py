@@ -58,7 +58,7 @@ EXPERIMENTS = {
         "--vary sgd:learning_rate=0.03,0.1,0.3 --vary momentum:learning_rate=0.01,0.03,0.1 "
         "--vary adagrad:learning_rate=0.005,0.015,0.05 --vary rmsprop:learning_rate=0.0005,0.0015,0.005 "
         "--vary adam:learning_rate=0.001,0.003,0.01 --choose learning_rate --set activation=relu --set pool=max "
-        "--set limit=10000 --set validation=0.1 --set batch_size=64",
+        "--set limit=8000 --set validation=0.1 --set batch_size=64",
     ),
     "classic": Experiment(
         "Six networks on CIFAR-10 at one budget",
@@ -67,7 +67,7 @@ EXPERIMENTS = {
         "AlexNet does not fit into 32 x 32 pixels and sees the pictures enlarged to 64 x 64.",
         "CIFAR10",
         "--nets mlp,lenet,alexnet,vgg11,inception_small,resnet18 --seeds 2 --epochs 3 --set alexnet:image_size=64 "
-        "--set lenet:activation=relu --set lenet:pool=max --set limit=1200 --set batch_size=64",
+        "--set lenet:activation=relu --set lenet:pool=max --set limit=1000 --set batch_size=64",
     ),
     "sharing": Experiment(
         "Dense, local, convolutional: pictures that move",
@@ -75,9 +75,9 @@ EXPERIMENTS = {
         "weights of its own at each place; a convolution shares them. All learn from pictures where they are, and are "
         "then asked about the same test pictures moved by a few pixels, which none has seen.",
         "fashion-mnist",
-        '--nets mlp,local_cnn,variant_cnn --set "local_cnn:net.channels=[16,32]" '
-        '--set "variant_cnn:net.channels=[16,32]" '
-        "--seeds 3 --epochs 4 --set limit=5000 --set batch_size=64",
+        '--nets mlp,local_cnn,variant_cnn --set "local_cnn:net.channels=[8,16]" '
+        '--set "variant_cnn:net.channels=[8,16]" '
+        "--seeds 3 --epochs 4 --set limit=4000 --set batch_size=64",
         (0, 1, 2, 3, 4, 6),
     ),
     "pooling": Experiment(
