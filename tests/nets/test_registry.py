@@ -67,6 +67,7 @@ def test_names_are_those_of_the_issue() -> None:
     wanted += " textcnn bag_of_words"
     wanted += " vit_b_16 vit_mini vit_small vit_tiny"
     wanted += " fcn32s fcn16s fcn8s unet unet_small"
+    wanted += " m5"
     assert nets.names() == sorted(wanted.split())
 
 

@@ -35,6 +35,7 @@ Samples = NDArray[np.int16]
 _HIGHEST_RATE = 16_000  # that is chosen by itself: what is above 8 kHz says little of words
 _COVERED = 0.95  # share of the training recordings that fit whole into the length that is chosen
 _LONGEST = 30.0  # seconds
+_BANDS = (64, 48, 40, 32, 24, 16, 8)  # the first of which every band holds a frequency is chosen
 _VERSION = 1  # of the arithmetic between a file and what is kept of it
 
 
@@ -226,7 +227,8 @@ def load_sounds(
         if name in split
     }
     _check_training(classes, labels, members, where)
-    chosen = hearing or _choose(form, rate, seconds, [surveyed[i][1] for i in members["train"].tolist()], mel)
+    lengths = [(surveyed[i][1].rate, surveyed[i][1].seconds) for i in members["train"].tolist()]
+    chosen = hearing or choose(form, rate, seconds, lengths, mel)
     order = np.concatenate(list(members.values())).tolist()
     found = _decoded([surveyed[i] for i in order], chosen, cache or cache_folder())
     _refuse_if_too_many_broken(listing.origin, [*skipped, *found.skipped], len(listing.recordings))
@@ -289,21 +291,29 @@ def _check_training(classes: Sequence[str], labels: Labels, members: dict[str, N
             )
 
 
-def _choose(
-    form: str, rate: int | None, seconds: float | None, training: Sequence[_Surveyed], mel: dict[str, Any]
+def choose(
+    form: str, rate: int | None, seconds: float | None, training: Sequence[tuple[int, float]], mel: dict[str, Any]
 ) -> Hearing:
-    """Rate, length and spectrogram, from the training recordings where they are not asked for."""
+    """Rate, length and spectrogram; what is not asked for comes from the training recordings (rate, seconds)."""
     if rate is None:
-        rate = min(_HIGHEST_RATE, Counter(item.rate for item in training).most_common(1)[0][0])
+        rate = min(_HIGHEST_RATE, Counter(own for own, _ in training).most_common(1)[0][0])
     if seconds is None:
-        longest = float(np.quantile([item.seconds for item in training], _COVERED, method="higher"))
+        longest = float(np.quantile([own for _, own in training], _COVERED, method="higher"))
         seconds = min(_LONGEST, math.ceil(longest * 10 - 1e-9) / 10)
     if not 100 <= rate <= 400_000:
         raise UsageError(f"rate is {rate}", fits="samples a second, such as 8000 or 16000")
     if not 0.01 <= seconds <= 3600:
         raise UsageError(f"seconds is {seconds:g}", fits="the length of a recording, such as 1.0")
     given = {name: value for name, value in mel.items() if value is not None}
-    return Hearing(form, max(1, round(rate * seconds)), LogMel(rate, **given))
+    if "mels" in given:
+        return Hearing(form, max(1, round(rate * seconds)), LogMel(rate, **given))
+    for mels in _BANDS:
+        try:
+            return Hearing(form, max(1, round(rate * seconds)), LogMel(rate, mels=mels, **given))
+        except UsageError:
+            if mels == _BANDS[-1]:
+                raise
+    raise UsageError("no number of mel bands fits", fits="mels=8")
 
 
 def _decoded(items: Sequence[tuple[Recording, _Surveyed]], hearing: Hearing, cache: Path) -> Kept:

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pellucid.data.batches import Batch
+from pellucid.data.batches import Batch, Batches
 from pellucid.data.random import Purpose, integers, permutation
 from pellucid.data.sounds import WaveSplit
 from pellucid.data.sounds_preprocess import WavePreprocess
 from pellucid.errors import ShapeError, UsageError
+
+
+class SpectrogramBatches(Batches):
+    """The batches of a split of spectrograms: those of pictures, each first moved in time by its own number of up to
+    ``shift`` columns either way. What leaves at one end is lost, and silence comes in at the other."""
+
+    def __init__(self, *given: Any, shift: int = 0, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.shift = shift
+        self._moves: NDArray[np.int64] | None = None
+
+    def _make(self, number: int, start: int) -> Iterator[Batch]:
+        if not self.shift:
+            return super()._make(number, start)
+        this = copy.copy(self)  # an epoch has its own moves, however many are under way
+        count = len(self.split)
+        this._moves = integers(2 * self.shift + 1, self.seed, number, Purpose.CROP, count, 3)[:, 2] - self.shift
+        return super(SpectrogramBatches, this)._make(number, start)
+
+    def _gather(self, indices: NDArray[np.int64]) -> torch.Tensor:
+        pictures = super()._gather(indices)
+        if self._moves is None:
+            return pictures
+        width = pictures.shape[3]
+        at = torch.arange(width) - torch.from_numpy(self._moves[indices])[:, None]  # (n, W): where each column is from
+        inside = ((at >= 0) & (at < width)).to(pictures.device)
+        columns = at.clamp(0, width - 1).to(pictures.device)[:, None, None].expand(pictures.shape)
+        return pictures.gather(3, columns) * inside[:, None, None]
 
 
 class WaveBatches:

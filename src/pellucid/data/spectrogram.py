@@ -12,8 +12,9 @@ representations for monosyllabic word recognition", 1980; their mel(f) = 2595 lo
 where the ear tells pitches apart well, broad above. Triangles have height 1 (HTK's; Slaney's have area 1).
 
 What is kept is one byte: 255 for the loudest place of the recording, 0 for ``range_db`` below it and for all that is
-fainter. A step is 80 / 255 = 0.31 dB, and rounding errs by no more than half of it, far less than two takes of one word
-by one speaker differ by. So a spectrogram is a grey picture: time goes to the right, pitch upwards.
+fainter, which is more often the room's noise than the speaker. A step is 50 / 255 = 0.2 dB, and rounding errs by no
+more than half of it, far less than two takes of one word by one speaker differ by. So a spectrogram is a grey picture:
+time goes to the right, pitch upwards.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class LogMel:
     mels: int = 40
     low: float = 20.0
     high: float | None = None
-    range_db: float = 80.0
+    range_db: float = 50.0
 
     def __post_init__(self) -> None:
         top = self.top

@@ -14,7 +14,7 @@ from torch import nn
 
 from pellucid import nets
 from pellucid.data.sounds import SpectrogramSplit, Waves, WaveSplit, load_sounds
-from pellucid.data.sounds_batches import WaveBatches
+from pellucid.data.sounds_batches import SpectrogramBatches, WaveBatches
 from pellucid.data.sounds_files import SUFFIXES, holds_recordings
 from pellucid.data.sounds_preprocess import SpectrogramPreprocess, WavePreprocess
 from pellucid.errors import DataError, PellucidError, UsageError
@@ -44,11 +44,11 @@ class SoundOptions(BaseModel):
     seconds: float | None = Field(None, gt=0, description="length of all recordings; None: 95% of them fit whole")
     frame: float = Field(25.0, gt=0, description="milliseconds of a frame of the spectrogram")
     hop: float = Field(10.0, gt=0, description="milliseconds from one frame to the next")
-    mels: int = Field(40, ge=1, description="bands of the spectrogram, its height")
+    mels: int | None = Field(None, ge=1, description="bands of the spectrogram, its height; None: up to 64")
     low: float = Field(20.0, ge=0, description="hertz where the lowest band begins")
     high: float | None = Field(None, gt=0, description="hertz where the highest band ends; None: half the rate")
-    range_db: float = Field(80.0, gt=0, description="decibels from the loudest place of a recording to black")
-    shift: float = Field(0.1, ge=0, lt=1, description="training moves recordings by up to this share of their length")
+    range_db: float = Field(50.0, gt=0, description="decibels from the loudest place of a recording to black")
+    shift: float = Field(0.15, ge=0, lt=1, description="training moves recordings by up to this share of their length")
     names: str | None = Field(None, description="what the parts of file names are, such as label_speaker_take")
     split_by: str | None = Field(None, description="the part (speaker, take) that may not stand in two splits")
     held_out: str | None = Field(None, description="of these, those of the test split, joined by commas")
@@ -140,28 +140,29 @@ class Sound(Classification):
         plain = dict.fromkeys(("crop", "cutout"), 0) | dict.fromkeys(
             ("resized_crop", "rotation", "scale", "color"), 0.0
         )
-        own = {**plain, "flip": False, "mixup": 0.0, **({} if waves else _SPECTROGRAMS)}
+        own = {**plain, "flip": False, "mixup": 0.0, **({} if waves else _of_spectrograms(data))}
         unset = {name: value for name, value in own.items() if getattr(settings, name) is None}
         shaped: Any = _Shaped(data) if waves else data
         return recipe.resolve(settings.with_values(**unset), shaped, net)
 
     def batches(self, split: Any, preparation: Any, settings: Settings, device: torch.device, *, training: bool) -> Any:
         """In training shuffled and moved, without the rest that fills no batch; else all in order."""
-        if not isinstance(split, WaveSplit):
-            return super().batches(split, preparation, settings, device, training=training)
+        waves = isinstance(split, WaveSplit)
         if not training:
-            return WaveBatches(split, preparation, batch_size=EVALUATION_BATCH, device=device)
-        size, options = settings.batch_size or 128, self.options(settings)
-        return WaveBatches(
-            split,
-            preparation,
-            batch_size=size,
-            seed=settings.seed,
-            shift=round(options.shift * preparation.hearing.length),
-            shuffle=True,
-            drop_last=len(split) >= size,
-            device=device,
-        )
+            kind: Any = WaveBatches if waves else SpectrogramBatches
+            return kind(split, preparation, batch_size=EVALUATION_BATCH, device=device)
+        size, shift = settings.batch_size or 128, self.options(settings).shift
+        common: dict[str, Any] = {
+            "batch_size": size,
+            "seed": settings.seed,
+            "shuffle": True,
+            "drop_last": len(split) >= size,
+            "device": device,
+        }
+        if waves:
+            return WaveBatches(split, preparation, shift=round(shift * preparation.hearing.length), **common)
+        columns = round(shift * preparation.image_size[1])
+        return SpectrogramBatches(split, preparation, shift=columns, augment=recipe.augment(settings), **common)
 
     def measure(self, model: Model, split: Any) -> Heard:
         """Accuracy, confusion, precision and recall, calibration, mistakes."""
@@ -211,7 +212,11 @@ class Sound(Classification):
         return SpectrogramSplit(np.concatenate([part.images for part in parts]), labels, names, waves)
 
 
-_SPECTROGRAMS: dict[str, Any] = {"crop": 4}
+def _of_spectrograms(data: Any) -> dict[str, Any]:
+    """Up or down by a few bands, for voices differ so; and a square blanked, lest one place decides (a simple form of
+    SpecAugment, Park et al. 2019)."""
+    mels = data.image_size[0]
+    return {"crop": mels // 20, "cutout": mels // 6}
 
 
 class _Shaped:
