@@ -88,7 +88,7 @@ def train(run: Recorded, root: Path, threads: int) -> dict[str, Any]:
             "-m",
             "pellucid",
             "train",
-            where(run, root),
+            where(run, root, Path(folder)),
             *shlex.split(run.words),
             "--run",
             str(place),
