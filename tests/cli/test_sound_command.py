@@ -11,7 +11,7 @@ from pellucid.data.waves import encoded
 from tests.cli.conftest import Run
 from tests.data.made_sounds import riff, sine, write_sounds
 
-WORDS = ("--set", "split_by=speaker", "--set", "mels=16", "--set", "channels=[4,4]", "--threads", 1)
+WORDS = ("--set", "split_by=speaker", "--set", "mels=16", "--set", "net.channels=[4,4]", "--threads", 1)
 
 
 @pytest.fixture(scope="module")
