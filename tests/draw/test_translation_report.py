@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pellucid.draw.translation_report import attention_table, body
+from pellucid.draw.attention_map import attention_table
+from pellucid.draw.translation_report import body
 from pellucid.train.record import RunRecord
 from pellucid.train.tasks.translation_attention import AttentionMap
 from pellucid.train.tasks.translation_measure import Texts, TranslationMeasured, measure
@@ -92,7 +93,7 @@ def test_the_main_figure_stands_first_with_its_interval() -> None:
 
 
 def test_a_map_is_a_table_of_shades_with_its_numbers() -> None:
-    drawn = attention_table(MAP)
+    drawn = attention_table(MAP.source, MAP.written, MAP.mean)
     cells = re.findall(r'<td style="--w:([\d.]+)" title="(.*?)"></td>', drawn)
     assert [shade for shade, _ in cells] == ["0.500", "0.250", "0.250", "0.000", "0.500", "0.500"]
     assert cells[2][1] == "1 looks at &lt;: 0.250"

@@ -31,8 +31,18 @@ def look(
     html: Annotated[
         Path | None, typer.Option(help="Write one offline page for the picture, and serve nothing.")
     ] = None,
+    attention: Annotated[
+        Path | None, typer.Option(help="Write one page of where each head of each attention looks in the picture.")
+    ] = None,
 ) -> None:
     """Open a page in which a network's every number can be stepped into, down to the pixels."""
+    if attention is not None:
+        if picture is None:
+            raise UsageError("where a network looks is shown in a picture", fits=f"pellucid look {run} PICTURE ...")
+        from pellucid.look.attention_page import write_attention
+
+        print(write_attention(attention, run, picture, weights=weights))
+        return
     if html is not None and picture is None:
         raise UsageError("an offline page is that of a picture", fits=f"pellucid look {run} PICTURE --html {html}")
     from pellucid.look import Lens

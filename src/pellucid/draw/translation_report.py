@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pellucid.draw.attention_map import STYLE, attention_table
 from pellucid.draw.page import Number, Share, table, text
 from pellucid.draw.report import Body, caution, number
 
@@ -12,14 +13,6 @@ if TYPE_CHECKING:
     from pellucid.train.record import RunRecord
     from pellucid.train.tasks.translation_attention import AttentionMap
     from pellucid.train.tasks.translation_measure import Example, TranslationMeasured
-
-STYLE = """
-table.attention{border-collapse:collapse;min-width:0;margin:.4em 0 1.2em}
-table.attention th,table.attention td{padding:1px 3px;border:0;text-align:center;font:13px/1.3 ui-monospace,Menlo,
-Consolas,"Noto Sans Mono CJK SC",monospace;min-width:1.25em;height:1.5em}
-table.attention tbody th{text-align:right;padding-right:8px}
-table.attention td{background:color-mix(in srgb,var(--accent) calc(var(--w)*100%),var(--card))}
-"""
 
 
 def body(record: RunRecord, maps: Sequence[AttentionMap]) -> Body:
@@ -83,28 +76,11 @@ def _decoding(measured: TranslationMeasured) -> str:
 
 
 def _attention(maps: Sequence[AttentionMap]) -> str:
-    drawn = "".join(attention_table(found) for found in maps)
+    drawn = "".join(attention_table(found.source, found.written, found.mean) for found in maps)
     return (
         '<p class="soft">A row for each token that was written, a column for each token of the source: the darker, the '
         "larger the weight with which the decoder looked there (mean over layers and heads; each row sums to 1).</p>"
         f"{drawn}"
-    )
-
-
-def attention_table(found: AttentionMap) -> str:
-    """One map as a table: written down, source across, weights as shades and, under the pointer, as numbers."""
-    head = "".join(f'<th scope="col">{text(token)}</th>' for token in found.source)
-    rows = []
-    for token, weights in zip(found.written, found.mean.tolist(), strict=True):
-        cells = "".join(
-            f'<td style="--w:{weight:.3f}" title="{text(token)} looks at {text(seen)}: {weight:.3f}"></td>'
-            for seen, weight in zip(found.source, weights, strict=True)
-        )
-        rows.append(f'<tr><th scope="row">{text(token)}</th>{cells}</tr>')
-    name = f"{''.join(found.source)} to {''.join(found.written)}"
-    return (
-        f'<div class="scroll" tabindex="0"><table class="attention" aria-label="{text(name)}"><thead><tr><td></td>'
-        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

@@ -32,7 +32,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, L, width) -> (N, L, width)"""
         parts = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)  # (N, L, 3, heads, width / heads)
-        query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        query, key, value = (part.transpose(1, 2) for part in parts.unbind(2))  # (N, heads, L, width / heads)
         found = attend(query, key, value, dropout=self.dropout if self.training else 0.0)
         return cast(Tensor, self.proj(found.transpose(1, 2).flatten(2)))
 
