@@ -68,6 +68,8 @@ def test_names_are_those_of_the_issue() -> None:
     wanted += " vit_b_16 vit_mini vit_small vit_tiny"
     wanted += " fcn32s fcn16s fcn8s unet unet_small"
     wanted += " m5"
+    wanted += " shufflenet_v1 shufflenet_v2_x0_5 shufflenet_v2_x1_0 mobilenet_v1 mobilenet_v2"
+    wanted += " dilated_cnn local_cnn variant_cnn"
     assert nets.names() == sorted(wanted.split())
 
 

@@ -15,11 +15,18 @@ from tests.nets.test_counts import on_meta
 SMALLEST = {
     "alexnet": 63,
     "basic_cnn": 8,
+    "dilated_cnn": 8,
     "googlenet": 15,
     "inception_small": 1,
     "lenet": 12,
+    "local_cnn": 4,
     "mlp": 1,
+    "mobilenet_v1": 1,
+    "mobilenet_v2": 1,
     "resnet18": 1,
+    "shufflenet_v1": 1,
+    "shufflenet_v2_x0_5": 1,
+    "variant_cnn": 8,
     "vgg11": 32,
     "vgg16_bn": 32,
     "zfnet": 53,
@@ -43,6 +50,13 @@ CASES = [
     ("resnet18", 1, 28),
     ("resnet34", 3, (64, 65)),
     ("resnet101", 5, 33),
+    ("shufflenet_v1", 1, 28),
+    ("shufflenet_v2_x1_0", 3, (97, 131)),
+    ("mobilenet_v1", 4, (33, 20)),
+    ("mobilenet_v2", 1, 100),
+    ("dilated_cnn", 1, (28, 130)),
+    ("local_cnn", 2, (30, 21)),
+    ("variant_cnn", 1, (28, 45)),
 ]
 
 
