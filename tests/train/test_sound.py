@@ -91,6 +91,14 @@ def test_stopped_and_resumed_it_is_the_same_to_the_bit(net: str, sounds: Path, t
     assert_same(tmp_path / "alone", tmp_path / "failed")
 
 
+def test_an_atlas_is_made_of_recordings_as_of_pictures(sounds: Path, tmp_path: Path) -> None:
+    from pellucid import look
+
+    finished = start(sounds, settings("basic_cnn"), folder=tmp_path / "run")
+    found = look.atlas(finished.folder, str(sounds))
+    assert found.about.pictures == finished.measured.n
+
+
 def test_it_learns_pitches(sounds: Path) -> None:
     model = Model("basic_cnn", task="sound", channels=[8, 8]).compile(
         seed=0,

@@ -20,6 +20,7 @@ from pellucid.look.subject import Subject
 from pellucid.train import inputs, tasks
 
 Pixels = NDArray[np.uint8]
+_PICTURES = "classification"  # its files are pictures; another task makes pictures of its files, such as spectrograms
 _CHUNK = 1 << 24  # bytes that are digested at once
 
 
@@ -191,6 +192,8 @@ def source_of(subject: Subject, data: Any, split: str, pictures: Any = None) -> 
             fits="a tensor (N, C, H, W), or pellucid.Model(net, preprocess=...)",
         )
     else:
+        if isinstance(given, str | Path) and subject.model is not None and subject.model.task.name != _PICTURES:
+            given = subject.model.task.load_again(str(given), subject.preprocess, subject.model.settings)
         found = _of_pictures(subject.classes, subject.preprocess, given, labels, split, device)
     if not len(found):
         raise UsageError("there is no picture to make an atlas of")
