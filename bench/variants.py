@@ -130,7 +130,7 @@ def markdown(record: Record) -> str:
         "One plan of layers (`variant_cnn`: a stem, then six 3×3 layers of 32, 32, 64, 64, 128 and 128 channels,",
         "halved in front of each new width), and nothing that differs but how the six layers are connected.",
         "",
-        f"Data: {record['training_pictures']:,} training pictures of {record['data']}, {record['epochs']} epoch{'s' * (record['epochs'] > 1)}, the",
+        f"Data: {record['training_pictures']:,} training pictures of {record['data']}, epochs: {record['epochs']}, the",
         f"same recipe for all; accuracy on {record['test_pictures']:,} test pictures, mean of {n} seed{'s' * (n > 1)}",
         f"(lowest to highest). Time: a training step and a forward pass of {record['batch']} pictures, the kinds in",
         f"turns, median of {record['rounds']} rounds (lowest to highest); {record['machine']}. Joined: the",
@@ -246,11 +246,11 @@ def main() -> int:
     parser.add_argument("data", help="32x32 colour pictures with a test split: cifar10, or where its files are")
     parser.add_argument("--name", default="", help="what the page calls the data")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--limit", type=int, default=6_000, help="training pictures, and at most so many to test")
+    parser.add_argument("--limit", type=int, default=4_000, help="training pictures, and at most so many to test")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the record to this file")
     parser.add_argument("--markdown", type=Path, help="write the page to this file")
