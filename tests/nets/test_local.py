@@ -9,6 +9,7 @@ from torch import nn
 
 from pellucid import nets
 from pellucid.errors import ShapeError, UsageError
+from pellucid.graph import capture
 from pellucid.nets.variants import KINDS
 from tests.nets.test_counts import parameters
 
@@ -94,6 +95,20 @@ WEIGHTS = {
 def test_each_kind_has_the_weights_of_its_formula(kind: str) -> None:
     with torch.device("meta"):
         assert parameters(nets.make("variant_cnn", kind=kind)) == COMMON + WEIGHTS[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_field_is_that_of_two_3x3_layers_a_stage(kind: str) -> None:
+    """By hand: 3, halved 4; then 2 more pixels at steps of 2, 4 and 8 for each layer, twice as many for rate 2."""
+    rates = (1, 2) if kind == "dilated" else (1, 1)
+    side, step = 4, 2
+    for stage in range(2):
+        side += 2 * step * sum(rates) + (step if stage == 0 else 0)
+        step *= 2
+    rows = capture(nets.make("variant_cnn", kind=kind, channels=[4, 4]), (3, 32, 32)).account().rows
+    last = next(row.field for row in reversed(rows) if row.name.startswith("stages."))
+    assert last is not None
+    assert last.size == (side, side)
 
 
 @pytest.mark.parametrize("kind", KINDS)
