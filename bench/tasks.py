@@ -171,7 +171,7 @@ RUNS: dict[str, Recorded] = {
     "segmentation": Recorded(
         "A label for every pixel",
         "camvid_small.zip",
-        "",
+        "--epochs 25",
         """CamVid: 240 photographs of streets, 240 x 180, a class for every pixel: 140 to learn from, 40 to choose by,
         60 to measure on.""",
         """The three parts are those of the source. The baseline calls every pixel the most frequent class of the
