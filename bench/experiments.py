@@ -4,8 +4,8 @@
     python bench/experiments.py --only optimizers --json bench/results/experiments.json --markdown docs/experiments.md
     python bench/experiments.py --try --json /tmp/tried.json          # tiny, to see that all of it works
 
-Each is the command ``pellucid compare`` in a process of its own, two threads; where things are moved at test time, its
-networks are then measured on moved pictures (``pellucid.look.probe``). CIFAR10 is the folder of its binary files.
+Each is the command ``pellucid compare`` in a process of its own, on one thread; where things are moved at test time,
+its networks are then measured on moved pictures (``pellucid.look.probe``). CIFAR10 is the folder of its binary files.
 ``--work`` keeps the grids, so that what was stopped goes on. ``--only`` renews some and keeps the record of the others.
 The page and its figures are made from the record: no number in it is typed.
 """
@@ -108,7 +108,7 @@ def command(experiment: Experiment) -> str:
 def run(name: str, data: str, words: Sequence[str], work: Path) -> tuple[Grid, float]:
     """The grid, finished, and how long the command took."""
     folder = work / name
-    line = [sys.executable, "-m", "pellucid", "compare", data, *words, "--threads", "2", "--folder", str(folder)]
+    line = [sys.executable, "-m", "pellucid", "compare", data, *words, "--threads", "1", "--folder", str(folder)]
     began = time.perf_counter()
     done = subprocess.run(line, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     if done.returncode:
@@ -181,7 +181,7 @@ def page(record: dict[str, Any]) -> str:
     head = (
         "Each is one command: a grid of ways to train, several seeds each, and which differences are larger than the "
         f"noise. Made by `bench/experiments.py` from [its record](../bench/results/experiments.json): "
-        f"{record['machine']}, PyTorch {record['torch']}, two threads, a part of the data so that each takes a few "
+        f"{record['machine']}, PyTorch {record['torch']}, one thread, a part of the data so that each takes a few "
         "minutes. Mean and spread (standard deviation) are over the seeds; what was compared how stands in "
         "[the guide](guide/course/20-experiments.md)."
     )

@@ -131,7 +131,7 @@ def page(record: dict[str, Any]) -> str:
         "What Pellucid learns beside the classification of pictures: each with one command, on real data, and what "
         f"came out. Made by `bench/tasks.py` from [its record](../bench/results/tasks.json): {record['machine']}, "
         f"PyTorch {record['torch']}. One run each, one seed; the seconds are for the whole command, data "
-        "and report included, and mean little on another machine."
+        "and report included, and mean little on another machine; this one had other work at the same time."
     )
     parts = ["# Tasks", _wrapped(head)]
     for name, run in RUNS.items():
@@ -190,7 +190,7 @@ RUNS: dict[str, Recorded] = {
         "--set split_by=take --epochs 30",
         """600 recordings of ten digits by six speakers, ten takes each.""",
         """By takes: the network has heard each speaker, but no recording of a held-out take. That is the setting of a
-        machine that knows its users.""",
+        machine that knows its users. The defaults for sound were compared on these recordings, so this figure may flatter a little.""",
         (("accuracy", "accuracy"), ("95% interval, from", "interval.0"), ("to", "interval.1")),
         "15-sound.md",
     ),
