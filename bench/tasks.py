@@ -190,7 +190,8 @@ RUNS: dict[str, Recorded] = {
         "--set split_by=take --epochs 30",
         """600 recordings of ten digits by six speakers, ten takes each.""",
         """By takes: the network has heard each speaker, but no recording of a held-out take. That is the setting of a
-        machine that knows its users. The defaults for sound were compared on these recordings, so this figure may flatter a little.""",
+        machine that knows its users. The defaults for sound were compared on these
+        recordings, so this figure may flatter a little.""",
         (("accuracy", "accuracy"), ("95% interval, from", "interval.0"), ("to", "interval.1")),
         "15-sound.md",
     ),
