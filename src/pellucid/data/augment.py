@@ -193,9 +193,7 @@ def resample(pictures: torch.Tensor, matrix: Floats, outside: str, mode: str = "
     for axis in (0, 1):
         along, across, at = (a[:, axis, k].view(-1, 1, 1) for k in range(3))
         torch.add(along * u.view(1, 1, -1), across * v.view(1, -1, 1) + at, out=grid[..., axis])
-    return torch.nn.functional.grid_sample(
-        pictures.float(), grid, mode=mode, padding_mode=outside, align_corners=False
-    )
+    return torch.nn.functional.grid_sample(pictures.float(), grid, mode=mode, padding_mode=outside, align_corners=False)
 
 
 def recolor(pictures: torch.Tensor, factors: Floats, mean_grey: torch.Tensor) -> torch.Tensor:
