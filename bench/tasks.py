@@ -178,9 +178,9 @@ RUNS: dict[str, Recorded] = {
         training part.""",
         (
             ("mean IoU", "mean_iou"),
-            ("the same of always the most frequent class", "baseline.mean_iou"),
+            ("mean IoU of always the most frequent class", "baseline.mean_iou"),
             ("pixel accuracy", "pixel_accuracy"),
-            ("the same of always the most frequent class", "baseline.pixel_accuracy"),
+            ("pixel accuracy of always the most frequent class", "baseline.pixel_accuracy"),
         ),
         "14-a-label-for-every-pixel.md",
     ),
