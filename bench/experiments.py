@@ -204,9 +204,14 @@ def _section(name: str, experiment: Experiment, found: dict[str, Any]) -> str:
         _chosen(found),
         f"![{experiment.title}](pictures/experiment-{name}.svg)",
         _moved(found),
-        f"The whole command took {found['seconds'] / 60:.1f} minutes.",
+        f"Training the runs of this table took {_trained(found) / 60:.1f} minutes in all.",
     ]
     return "\n\n".join(part for part in paragraphs if part)
+
+
+def _trained(found: dict[str, Any]) -> float:
+    """Seconds in epochs, by the runs' own logs: a grid that was stopped and went on is counted whole."""
+    return float(sum(entry["seconds"] * len(entry["scores"]) for entry in found["entries"]))
 
 
 def _scores(found: dict[str, Any]) -> str:
