@@ -7,6 +7,7 @@ are numbers inside it, by the names ``~cells``, ``~gates`` (after their squashin
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import tanh
@@ -23,7 +24,7 @@ NO_DROPOUT_MASK = "hidden states were dropped at random between the layers, and 
 
 
 @dataclass(frozen=True)
-class Recurrent(Op):
+class Recurrent(Op, ABC):
     """(N, T, I) -> (N, T, directions * H), layer over layer."""
 
     kind: ClassVar[str] = "recurrent"
@@ -82,7 +83,7 @@ class Recurrent(Op):
             which, n, unit = at
             t = layout.last(which)
         state = State(layout, unroll(layout, sample=n), n, which, t, unit)
-        return self._cell_opened(state) if call.which == 2 else self._opened(state)
+        return self._result(state, call.which)
 
     def terms_of_gradient(self, of: str, at: Index, call: Call) -> Terms | None:
         """The results' gradients times their derivatives through all steps in between: back-propagation through time
@@ -130,8 +131,12 @@ class Recurrent(Op):
     def _sum(self, state: State, row: int, gain: float = 1.0) -> list[Group]:
         return state.from_input(row, gain) + state.from_hidden(row, gain)
 
+    def _result(self, state: State, which: int) -> Terms:
+        return self._opened(state)
+
+    @abstractmethod
     def _kind(self) -> Kind:
-        raise NotImplementedError
+        """The equations of one step."""
 
     def _gate(self, row: int) -> str:
         return "the state"
@@ -139,14 +144,13 @@ class Recurrent(Op):
     def _squash(self, gate: int) -> str:
         return "tanh(x)"
 
+    @abstractmethod
     def _opened(self, state: State) -> Terms:
-        raise NotImplementedError
+        """A result as the sum that its step added up."""
 
-    def _cell_opened(self, state: State) -> Terms:
-        raise NotImplementedError
-
+    @abstractmethod
     def _hidden(self, state: State) -> Terms:
-        raise NotImplementedError
+        """A state on the way, as what made it."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +210,9 @@ class Lstm(Recurrent):
         """o tanh(c) / c times what the cell is the sum of."""
         cell, out = state.number("cells"), state.gate(3)
         return self._cell_opened(state, out * _gain(cell), "o tanh(c) / c x ")
+
+    def _result(self, state: State, which: int) -> Terms:
+        return self._cell_opened(state) if which == 2 else self._opened(state)
 
     def _cell_opened(self, state: State, gain: float = 1.0, words: str = "") -> Terms:
         """The cell of before times the forget gate; and the candidate's sum times what the gates let of it."""
