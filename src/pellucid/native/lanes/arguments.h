@@ -1,0 +1,5 @@
+// The arguments of all kernels, one file a family.
+#pragma once
+
+#include "convolution.h"
+#include "layout.h"

@@ -1,0 +1,191 @@
+// The executor: steps in order, on the threads of PyTorch's own pool.
+//
+// Consecutive steps by groups are one region without a barrier inside: a thread takes a slot of groups and does all the
+// region's steps for one group before the next, so that what a step leaves is still in the cache for the one after it.
+// Units are claimed from a counter, not dealt beforehand: a thread that another process holds up delays one unit only.
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include <atomic>
+
+#include "arguments.h"
+#include "scratch.h"
+#include "step.h"
+
+uint64_t pellucid_cpu_features();
+
+namespace pellucid::lanes {
+#if defined(PELLUCID_HAS_X86_TARGETS)
+namespace avx512 { extern const PellucidKernel kKernels[]; }
+namespace avx2 { extern const PellucidKernel kKernels[]; }
+#endif
+namespace portable { extern const PellucidKernel kKernels[]; }
+}  // namespace pellucid::lanes
+
+namespace {
+
+struct Target {
+  const char* name;
+  int32_t lanes;
+  uint64_t needs;
+  const PellucidKernel* kernels;
+};
+
+constexpr uint64_t kAvx512 = kPellucidAvx512F | kPellucidAvx512Bw | kPellucidAvx512Dq | kPellucidAvx512Vl | kPellucidFma;
+
+const Target kTargets[] = {
+#if defined(PELLUCID_HAS_X86_TARGETS)
+    {"avx512", 16, kAvx512, pellucid::lanes::avx512::kKernels},
+    {"avx2", 8, kPellucidAvx2 | kPellucidFma, pellucid::lanes::avx2::kKernels},
+#endif
+    {"portable", 4, 0, pellucid::lanes::portable::kKernels},
+};
+constexpr int32_t kTargetCount = sizeof kTargets / sizeof kTargets[0];
+
+struct Entry {
+  const char* name;
+  int64_t arguments;
+};
+
+const Entry kEntries[] = {
+#define KERNEL(function, name, arguments) {#name, sizeof(arguments)},
+#include "kernels.list"
+#undef KERNEL
+};
+constexpr int32_t kEntryCount = sizeof kEntries / sizeof kEntries[0];
+
+double Now() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+}
+
+// Denormal numbers cost a hundred cycles each and mean nothing here; the thread's own mode is put back afterwards.
+struct DenormalsFlushed {
+#if defined(__SSE2__)
+  unsigned mode = __builtin_ia32_stmxcsr();
+  DenormalsFlushed() { __builtin_ia32_ldmxcsr(mode | 0x8040); }
+  ~DenormalsFlushed() { __builtin_ia32_ldmxcsr(mode); }
+#elif defined(__aarch64__)
+  uint64_t mode;
+  DenormalsFlushed() {
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode | (1ull << 24)));
+  }
+  ~DenormalsFlushed() { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
+#endif
+};
+
+struct Region {
+  const PellucidRun* run;
+  int64_t first, last;  // steps
+  int64_t units;
+  std::atomic<int64_t> next{0};
+};
+
+void Call(const Region& region, int64_t step, const PellucidUnits& range) {
+  const PellucidRun& run = *region.run;
+  const PellucidStep& s = run.steps[step];
+  const char* arguments = run.arguments + range.thread * run.arguments_bytes + s.arguments;
+  const double began = run.seconds ? Now() : 0;
+  kTargets[run.target].kernels[s.kernel](arguments, &range);
+  if (run.seconds) run.seconds[range.thread * run.step_count + step] += Now() - began;
+}
+
+void DoSlot(const Region& region, int64_t slot, int32_t thread) {
+  const int64_t groups = region.run->groups, slots = region.run->slots;
+  const int64_t begin = groups * slot / slots, end = groups * (slot + 1) / slots;
+  for (int64_t g = begin; g < end; g++)
+    for (int64_t step = region.first; step < region.last; step++)
+      Call(region, step, PellucidUnits{g, g + 1, int32_t(slot), g == begin, thread});
+}
+
+void Work(int64_t begin, int64_t end, void* context) {
+  Region& region = *static_cast<Region*>(context);
+  DenormalsFlushed flushed;
+  const bool by_groups = region.run->steps[region.first].by_groups;
+  for (int64_t thread = begin; thread < end; thread++)
+    for (int64_t unit; (unit = region.next.fetch_add(1, std::memory_order_relaxed)) < region.units;) {
+      if (by_groups)
+        DoSlot(region, unit, int32_t(thread));
+      else
+        Call(region, region.first, PellucidUnits{unit, unit + 1, 0, unit == 0, int32_t(thread)});
+    }
+}
+
+int64_t Workers(const PellucidRun& run, int64_t units) { return units < run.threads ? units : run.threads; }
+
+struct Scratch {
+  float* block[kScratchSlots] = {};
+  int64_t floats[kScratchSlots] = {};
+  ~Scratch() {
+    for (float* b : block) free(b);
+  }
+};
+thread_local Scratch scratch;
+
+constexpr int64_t kLargePage = 2 << 20;
+
+void* Aligned(int64_t bytes) {
+  const int64_t page = bytes >= kLargePage ? kLargePage : 64;
+  void* memory = aligned_alloc(size_t(page), size_t((bytes + page - 1) / page * page));
+#if defined(MADV_HUGEPAGE)
+  if (memory != nullptr && page == kLargePage) madvise(memory, size_t((bytes + page - 1) / page * page), MADV_HUGEPAGE);
+#endif
+  return memory;
+}
+
+}  // namespace
+
+extern "C" float* pellucid_lanes_scratch(int slot, int64_t floats) {
+  if (scratch.floats[slot] < floats) {
+    free(scratch.block[slot]);
+    scratch.block[slot] = static_cast<float*>(Aligned(floats * 4));
+    if (scratch.block[slot] == nullptr) abort();  // as the system itself does, a page later
+    scratch.floats[slot] = floats;
+  }
+  return scratch.block[slot];
+}
+
+int32_t pellucid_lanes_targets(void) { return kTargetCount; }
+const char* pellucid_lanes_target_name(int32_t target) { return kTargets[target].name; }
+int32_t pellucid_lanes_target_lanes(int32_t target) { return kTargets[target].lanes; }
+int32_t pellucid_lanes_target_usable(int32_t target) {
+  return (pellucid_cpu_features() & kTargets[target].needs) == kTargets[target].needs;
+}
+int32_t pellucid_lanes_kernels(void) { return kEntryCount; }
+const char* pellucid_lanes_kernel_name(int32_t kernel) { return kEntries[kernel].name; }
+int64_t pellucid_lanes_kernel_arguments(int32_t kernel) { return kEntries[kernel].arguments; }
+
+void pellucid_lanes_bind(const PellucidRun* run, const PellucidPointer* pointers, int64_t count, char* const* bases,
+                         int64_t local_bytes) {
+  for (int32_t thread = 0; thread < run->threads; thread++) {
+    char* block = run->arguments + thread * run->arguments_bytes;
+    for (int64_t i = 0; i < count; i++) {
+      const PellucidPointer& p = pointers[i];
+      char* address = bases[p.base] + p.offset + (p.local ? thread * local_bytes : 0);
+      memcpy(block + p.field, &address, sizeof address);
+    }
+  }
+}
+
+void pellucid_lanes_run(const PellucidRun* run) {
+  for (int64_t step = 0; step < run->step_count;) {
+    Region region{run, step, step + 1, run->steps[step].units};
+    if (run->steps[step].by_groups) {
+      while (region.last < run->step_count && run->steps[region.last].by_groups) region.last++;
+      region.units = run->slots;
+    }
+    const int64_t workers = Workers(*run, region.units);
+    if (workers > 1 && run->parallel_for != nullptr)
+      run->parallel_for(0, workers, 1, Work, &region);
+    else
+      Work(0, 1, &region);
+    step = region.last;
+  }
+}
+
+void* pellucid_lanes_allocate(int64_t bytes) { return Aligned(bytes); }
+void pellucid_lanes_release(void* memory, int64_t) { free(memory); }
