@@ -3,3 +3,4 @@
 
 #include "convolution.h"
 #include "layout.h"
+#include "peak.h"
