@@ -22,7 +22,7 @@ typedef int32_t Integers __attribute__((vector_size(PELLUCID_LANES * 4), aligned
 
 PELLUCID_INLINE Vector Load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
 PELLUCID_INLINE void Store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
-PELLUCID_INLINE Vector Splat(float s) { return Vector{} + s; }
+PELLUCID_INLINE Vector Splat(float s) { return s - Vector{}; }  // (0 + s would be an addition: -0 + 0 is not -0)
 PELLUCID_INLINE Vector Select(Integers mask, Vector a, Vector b) { return mask ? a : b; }
 
 // NaN wins, as in PyTorch's max and relu.
