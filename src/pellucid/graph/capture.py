@@ -143,6 +143,7 @@ class _Converter:
         inputs: list[tuple[str, Tensor]] = []
         calls: list[Call] = []
         outputs: tuple[str, ...] = ()
+        changed: dict[str, str] = {}
         users = set(self.program.graph_signature.user_inputs)
         for fx in self.program.graph.nodes:
             if fx.op == "placeholder" and fx.name in users and isinstance(fx.meta.get("val"), Tensor):
@@ -153,6 +154,7 @@ class _Converter:
                 kinds = [spec.kind.name for spec in self.program.graph_signature.output_specs]
                 pairs = zip(fx.args[0], kinds, strict=True)
                 results = (arg for arg, kind in pairs if kind == "USER_OUTPUT" and isinstance(arg, torch.fx.Node))
+                changed = self._changed(fx.args[0])
                 outputs = tuple(self._key(arg) for arg in results)
             elif fx.op == "get_attr":
                 raise CaptureError(f"{fx.target} is a graph inside the graph")
@@ -165,7 +167,13 @@ class _Converter:
             parameters=tuple(name for name, _ in self.module.named_parameters(remove_duplicate=False)),
             same=first_names(self.module),
             training=self.training,
+            mutations={buffer: renamed.get(key, key) for buffer, key in changed.items()},
         )
+
+    def _changed(self, results: Any) -> dict[str, str]:
+        """The buffers that a pass changes, each with the key of what it becomes."""
+        specs = zip(results, self.program.graph_signature.output_specs, strict=True)
+        return {str(spec.target): self._key(arg) for arg, spec in specs if spec.kind.name == "BUFFER_MUTATION"}
 
     def _call(self, fx: Any) -> Call:
         value = fx.meta.get("val")

@@ -89,7 +89,8 @@ class Graph:
     nodes: in order. inputs: what it is given. outputs: the names of what it returns. tensors: parameters, buffers and
     constants by name, shared with the module (a change of the weights is seen here). owners: parameters that have
     another name first. training: the mode. specialized: whether the road depends on values, so that it is that of the
-    example alone.
+    example alone. mutations: buffers that a pass of the module changes, each with the node that computes what it
+    becomes; None where the capture could not tell.
     """
 
     nodes: tuple[Node, ...]
@@ -100,6 +101,7 @@ class Graph:
     same: Mapping[str, str] = field(default_factory=dict, repr=False)
     training: bool = False
     specialized: bool = False
+    mutations: Mapping[str, str] | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> Node:
         """The node of a name. Raises UsageError with the nearest where there is none."""
@@ -155,8 +157,8 @@ class Graph:
         batch = int(inputs[0].shape[0]) if inputs and inputs[0].ndim else 1
         last = self._last_uses()
         for i, node in enumerate(self.nodes):
-            arguments = _filled(node.arguments, values, batch)
-            options = _filled(dict(node.options), values, batch)
+            arguments = filled(node.arguments, values, batch)
+            options = filled(dict(node.options), values, batch)
             values[node.name] = node.call(*arguments, **options)
             if node.name in wanted:
                 kept[node.name] = values[node.name]
@@ -204,15 +206,16 @@ def references(value: Any) -> Iterator[Ref]:
             yield from references(item)
 
 
-def _filled(value: Any, values: Mapping[str, Any], batch: int) -> Any:
+def filled(value: Any, values: Mapping[str, Any], batch: int) -> Any:
+    """Arguments with their references and sizes replaced by what they stand for."""
     if isinstance(value, Ref):
         return values[value.name]
     if isinstance(value, Size):
         return value.of(batch)
     if isinstance(value, dict):
-        return {key: _filled(item, values, batch) for key, item in value.items()}
+        return {key: filled(item, values, batch) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_filled(item, values, batch) for item in value)
+        return type(value)(filled(item, values, batch) for item in value)
     return value
 
 

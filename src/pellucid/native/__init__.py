@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
 from pathlib import Path
 
-__all__ = ["FEATURES", "Native", "library_file", "load"]
+__all__ = ["FEATURES", "Native", "library_file", "load", "parallel_for"]
 
 ABI = 1
 FEATURES = (
@@ -57,7 +58,7 @@ class Native:
 
     def flush_denormals(self, threads: int) -> int:
         """Denormals become 0 on this thread and on PyTorch's pool; returns on how many threads, 0 where none has it."""
-        return int(self._library.pellucid_flush_denormals(_parallel_for(), threads))
+        return int(self._library.pellucid_flush_denormals(parallel_for(), threads))
 
 
 @functools.cache
@@ -73,14 +74,19 @@ def load() -> Native | None:
 
 
 def library_file() -> Path | None:
-    """Where the library was installed: beside this file, or (editable installation) in the environment's packages."""
+    """Where the library was installed: beside this file, or (editable installation) in the environment's packages.
+
+    The environment variable PELLUCID_NATIVE names another build: tests load one with sanitizers.
+    """
+    if other := os.environ.get("PELLUCID_NATIVE"):
+        return Path(other)
     suffix = ".dylib" if sys.platform == "darwin" else ".so"
     places = [Path(__file__).parent, *(Path(entry) / "pellucid" / "native" for entry in sys.path)]
     files = (place / f"libpellucid_native{suffix}" for place in places)
     return next((file for file in files if file.is_file()), None)
 
 
-def _parallel_for() -> int | None:
+def parallel_for() -> int | None:
     """The address of libtorch's ``torch_parallel_for``, where PyTorch is loaded."""
     if "torch" not in sys.modules:
         return None

@@ -3,4 +3,7 @@
 
 #include "convolution.h"
 #include "layout.h"
+#include "moves.h"
 #include "peak.h"
+#include "pooling.h"
+#include "winograd.h"

@@ -9,7 +9,8 @@ struct LayoutArguments {
   int64_t lanes_group;
   int64_t M;           // numbers of one picture
   int32_t N;           // pictures
-  int32_t accumulate;  // of from_lanes into a gradient: added to, not written
+  int32_t accumulate;  // whether the result is added to, not written
+  int32_t is_gradient;  // of to_lanes: lanes past the batch's end become 0; else they repeat the last picture
 };
 
 struct SumArguments {

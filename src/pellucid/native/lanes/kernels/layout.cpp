@@ -10,24 +10,30 @@ PELLUCID_INLINE const float* Picture(const LayoutArguments& a, int64_t group, in
   return a.plain + Least(group * kLanes + lane, a.N - 1) * a.M;
 }
 
+PELLUCID_INLINE void Put(float* at, Vector v, int32_t accumulate) { Store(at, accumulate ? Load(at) + v : v); }
+
 }  // namespace
 
-// By groups: lanes[g][m][l] = plain[g L + l][m].
+// By groups: lanes[g][m][l] = or += plain[g L + l][m].
 void ToLanes(const void* arguments, const PellucidUnits* range) {
   const LayoutArguments& a = *static_cast<const LayoutArguments*>(arguments);
   for (int64_t g = range->begin; g < range->end; g++) {
     float* out = a.lanes + g * a.lanes_group;
     const float* in[kLanes];
     for (int l = 0; l < kLanes; l++) in[l] = Picture(a, g, l);
+    const Integers counted = a.is_gradient ? LiveLanes(int(a.N - g * kLanes)) : Integers{} == 0;
     int64_t m = 0;
     for (; m + kLanes <= a.M; m += kLanes) {
       Vector r[kLanes];
       for (int l = 0; l < kLanes; l++) memcpy(&r[l], in[l] + m, sizeof(Vector));
       Transpose(r);
-      for (int l = 0; l < kLanes; l++) Store(out + (m + l) * kLanes, r[l]);
+      for (int l = 0; l < kLanes; l++) Put(out + (m + l) * kLanes, Select(counted, r[l], Vector{}), a.accumulate);
     }
-    for (; m < a.M; m++)
-      for (int l = 0; l < kLanes; l++) out[m * kLanes + l] = in[l][m];
+    for (; m < a.M; m++) {
+      Vector r;
+      for (int l = 0; l < kLanes; l++) r[l] = in[l][m];
+      Put(out + m * kLanes, Select(counted, r, Vector{}), a.accumulate);
+    }
   }
 }
 

@@ -1,0 +1,1 @@
+"""The parts of a network that the engine runs: one file a family."""

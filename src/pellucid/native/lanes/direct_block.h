@@ -1,0 +1,290 @@
+// What direct convolution's passes have in common. One pass computes, for every output channel k and output pixel (p, q),
+//
+//   y[k, p, q] = (bias[k]) + (y[k, p, q]) + sum over c, r, s of x[c, row(p, r), column(q, s)] w[k, c, r, s],
+//   row(p, r) = p step + r tap + offset, and the same for columns,
+//
+// over the pixels of x that exist. Forward is one such pass; the input's gradient is one for each phase of the stride
+// (direct_input_gradient.cpp). Terms are added in the order c, r, s, one multiply-add each, whatever the blocks below: the
+// bits depend on neither threads nor vector width.
+//
+// Padding: output rows are cut into runs that reach the same taps (at the border fewer of them), columns as well. A
+// rectangle of a run of rows and one of columns has a fixed range of taps, so nothing is multiplied by zero, no copy with a
+// border is made, and inside a register block nothing is asked.
+//
+// Register block: KB channels x PB pixels, neighbours in a row or in a column: KB PB <= 24 sums (12 with 16 registers). A tap
+// costs KB + PB loads for KB PB multiply-adds. Order: tiles of pixels whose input fits the L2 cache; chunks of input
+// channels whose weights fit the L1 cache; blocks of output channels; pixels.
+//
+// Weights: [block][C][R][S][KB]. K channels lie in ceil(K / kBlock) blocks of nearly the same size.
+#pragma once
+
+#include "kernels.h"
+
+namespace pellucid::lanes::PELLUCID_ISA {
+namespace {
+
+#if PELLUCID_LANES == 16
+constexpr int kBlock = 8, kSums = 24;
+#else
+constexpr int kBlock = 4, kSums = 12;
+#endif
+constexpr int kMostPixels = 8;
+
+PELLUCID_INLINE int BlockPixels(int channels) { return channels * kMostPixels < kSums ? kMostPixels : kSums / channels; }
+PELLUCID_INLINE int64_t Parts(int64_t n, int64_t most) { return (n + most - 1) / most; }
+
+// Block b of K channels: the first of its channels.
+PELLUCID_INLINE int64_t BlockStart(int64_t K, int64_t b) { return K * b / Parts(K, kBlock); }
+
+constexpr float kNoBias[kBlock] = {};
+
+struct Axis {  // of outputs o and taps t: input o step + t tap + offset
+  int64_t outputs, inputs, taps;
+  int64_t step, tap, offset;
+};
+
+struct Run {  // of outputs that reach the same taps
+  int64_t begin, end;
+  int64_t tap_begin, tap_end;
+};
+
+struct Pass {
+  const float* x;
+  float* y;
+  const float* w;
+  const float* bias;
+  float* statistics;
+  int64_t x_channel, x_row;  // floats; pixels of a row are kLanes apart
+  int64_t y_channel, y_row, y_pixel;
+  Axis rows, columns;
+  int64_t C, K;
+  bool accumulate;
+  bool first;  // whether the statistics begin here
+};
+
+struct Tile {  // one register block
+  const float* x;
+  const float* w;
+  float* y;
+  const float* bias;
+  float* statistics;
+  int64_t x_channel, x_row, x_tap, x_pixel;
+  int64_t w_channel, w_row;
+  int64_t y_channel, y_pixel;
+  int64_t C, rows, taps;
+  bool load, first;
+};
+
+// The sums are in registers here: the compiler otherwise moves them to memory across the loops.
+template <int KB, int PB>
+PELLUCID_INLINE void Hold(Vector (&sum)[KB][PB]) {
+#if defined(__x86_64__)
+  PELLUCID_UNROLL(8)
+  for (int k = 0; k < KB; k++) {
+    PELLUCID_UNROLL(8)
+    for (int p = 0; p < PB; p++) __asm__ volatile("" : "+v"(sum[k][p]));
+  }
+#endif
+}
+
+template <int KB, int PB>
+PELLUCID_INLINE void AddTap(Vector (&sum)[KB][PB], const float* x, int64_t x_pixel, const float* w) {
+  Vector pixel[PB];
+  PELLUCID_UNROLL(8)
+  for (int p = 0; p < PB; p++) pixel[p] = Load(x + p * x_pixel);
+  PELLUCID_UNROLL(8)
+  for (int k = 0; k < KB; k++) {
+    const Vector weight = InRegister(w[k]);
+    PELLUCID_UNROLL(8)
+    for (int p = 0; p < PB; p++) sum[k][p] += pixel[p] * weight;
+  }
+  Hold<KB, PB>(sum);
+}
+
+template <int KB, int PB>
+PELLUCID_INLINE void AddStatistics(const Vector (&sum)[KB][PB], const Tile& t) {
+  PELLUCID_UNROLL(8)
+  for (int k = 0; k < KB; k++) {
+    float* s = t.statistics + k * 3 * kLanes;
+    const Vector shift = t.first ? sum[k][0] : Load(s);
+    Vector first = t.first ? Vector{} : Load(s + kLanes), second = t.first ? Vector{} : Load(s + 2 * kLanes);
+    PELLUCID_UNROLL(8)
+    for (int p = 0; p < PB; p++) {
+      const Vector d = sum[k][p] - shift;
+      first += d;
+      second += d * d;
+    }
+    Store(s, shift);
+    Store(s + kLanes, first);
+    Store(s + 2 * kLanes, second);
+  }
+}
+
+template <int KB, int PB>
+void Block(const Tile& t) {
+  Vector sum[KB][PB];
+  PELLUCID_UNROLL(8)
+  for (int k = 0; k < KB; k++) {
+    const Vector start = InRegister(t.bias[k]);
+    PELLUCID_UNROLL(8)
+    for (int p = 0; p < PB; p++) sum[k][p] = start;
+  }
+  Hold<KB, PB>(sum);
+  if (t.load) {
+    PELLUCID_UNROLL(8)
+    for (int k = 0; k < KB; k++) {
+      PELLUCID_UNROLL(8)
+      for (int p = 0; p < PB; p++) sum[k][p] += Load(t.y + k * t.y_channel + p * t.y_pixel);
+    }
+  }
+  Hold<KB, PB>(sum);
+  const int64_t x_pixel = t.x_pixel;
+  const float *x = t.x, *w = t.w;
+  if (t.rows == 1 && t.taps == 1)
+    for (int64_t c = t.C; c > 0; c--, x += t.x_channel, w += t.w_channel) AddTap<KB, PB>(sum, x, x_pixel, w);
+  else
+    for (int64_t c = t.C; c > 0; c--, x += t.x_channel, w += t.w_channel) {
+      const float *xr = x, *wr = w;
+      for (int64_t r = t.rows; r > 0; r--, xr += t.x_row, wr += t.w_row) {
+        const float *xs = xr, *ws = wr;
+        for (int64_t s = t.taps; s > 0; s--, xs += t.x_tap, ws += KB) AddTap<KB, PB>(sum, xs, x_pixel, ws);
+      }
+    }
+  PELLUCID_UNROLL(8)
+  for (int k = 0; k < KB; k++) {
+    PELLUCID_UNROLL(8)
+    for (int p = 0; p < PB; p++) Store(t.y + k * t.y_channel + p * t.y_pixel, sum[k][p]);
+  }
+  if (t.statistics) AddStatistics<KB, PB>(sum, t);
+}
+
+typedef void (*BlockFunction)(const Tile&);
+template <int KB, int PB>
+constexpr BlockFunction BlockOf() {
+  if constexpr (KB <= kBlock && KB * PB <= kSums) return Block<KB, PB>;
+  return nullptr;
+}
+#define PELLUCID_BLOCKS(k)                                                                                      \
+  {BlockOf<k, 1>(), BlockOf<k, 2>(), BlockOf<k, 3>(), BlockOf<k, 4>(), BlockOf<k, 5>(), BlockOf<k, 6>(), BlockOf<k, 7>(), \
+   BlockOf<k, 8>()}
+constexpr BlockFunction kBlocks[8][kMostPixels] = {PELLUCID_BLOCKS(1), PELLUCID_BLOCKS(2), PELLUCID_BLOCKS(3),
+                                                   PELLUCID_BLOCKS(4), PELLUCID_BLOCKS(5), PELLUCID_BLOCKS(6),
+                                                   PELLUCID_BLOCKS(7), PELLUCID_BLOCKS(8)};
+#undef PELLUCID_BLOCKS
+
+PELLUCID_INLINE Run Reach(const Axis& a, int64_t output) {
+  const int64_t low = output * a.step + a.offset;
+  const int64_t begin = low < 0 ? Parts(-low, a.tap) : 0;
+  const int64_t end = low >= a.inputs ? 0 : Least(a.taps, (a.inputs - 1 - low) / a.tap + 1);
+  return begin < end ? Run{output, output + 1, begin, end} : Run{output, output + 1, 0, 0};
+}
+
+PELLUCID_INLINE int64_t MostRuns(const Axis& a) { return 2 * a.taps + 2; }  // each tap comes in once and goes once
+
+static int64_t FindRuns(const Axis& a, Run* runs) {
+  int64_t n = 0;
+  for (int64_t o = 0; o < a.outputs; o++) {
+    const Run run = Reach(a, o);
+    if (n > 0 && runs[n - 1].tap_begin == run.tap_begin && runs[n - 1].tap_end == run.tap_end)
+      runs[n - 1].end = o + 1;
+    else
+      runs[n++] = run;
+  }
+  return n;
+}
+
+// The register blocks of one rectangle, whose first pixel's first tap and output are t.x and t.y: along the rows or along the
+// columns, whichever are fewer.
+static void Rectangle(Tile t, int64_t height, int64_t width, int64_t x_down, int64_t x_right, int64_t y_down,
+                      int64_t y_right, int64_t channels) {
+  const int most = BlockPixels(int(channels));
+  const bool down = Parts(height, most) * width < Parts(width, most) * height;
+  const int64_t lines = down ? width : height, length = down ? height : width, blocks = Parts(length, most);
+  const int64_t x_line = down ? x_right : x_down, y_line = down ? y_right : y_down;
+  t.x_pixel = down ? x_down : x_right;
+  t.y_pixel = down ? y_down : y_right;
+  const float* const x = t.x;
+  float* const y = t.y;
+  for (int64_t line = 0; line < lines; line++)
+    for (int64_t b = 0; b < blocks; b++) {
+      const int64_t begin = length * b / blocks, end = length * (b + 1) / blocks;
+      t.x = x + line * x_line + begin * t.x_pixel;
+      t.y = y + line * y_line + begin * t.y_pixel;
+      kBlocks[channels - 1][end - begin - 1](t);
+      t.first = false;
+    }
+}
+
+struct Cut {  // how a pass is cut: into tiles of height x width outputs, and chunks of input channels
+  int64_t height, width, chunks;
+};
+
+static Cut CutOf(const Pass& a) {
+  constexpr int64_t kWeights = 5 << 10, kInput = 192 << 10;  // floats, of L1 and of L2
+  const int64_t taps = Most(1, a.rows.taps * a.columns.taps);
+  const int64_t chunks = Parts(a.C, Most(1, kWeights / (taps * kBlock)));
+  const int64_t pixels = kInput / (Parts(a.C, chunks) * kLanes);
+  const int64_t rows = pixels / Least(a.columns.inputs, a.columns.outputs * a.columns.step);
+  const int64_t halo = (a.rows.taps - 1) * a.rows.tap;
+  if (rows > halo) return {Most(1, (rows - halo) / a.rows.step), a.columns.outputs, chunks};
+  return {1, Most(24, pixels / (Most(1, a.rows.taps) * a.columns.step)), chunks};
+}
+
+// A pointwise pass over neighbouring pixels is one over a single row.
+PELLUCID_INLINE bool Flat(const Axis& a) {
+  return a.taps == 1 && a.step == 1 && a.offset == 0 && a.outputs == a.inputs;
+}
+
+static void RunPass(Pass a) {
+  if (a.rows.outputs == 0 || a.columns.outputs == 0) return;
+  if (Flat(a.rows) && Flat(a.columns) && a.y_row == a.columns.outputs * a.y_pixel) {
+    a.columns.outputs = a.columns.inputs = a.rows.outputs * a.columns.outputs;
+    a.rows.outputs = a.rows.inputs = 1;
+  }
+  const int64_t R = a.rows.taps, S = a.columns.taps, blocks = Parts(a.K, kBlock);
+  Run* const down = reinterpret_cast<Run*>(
+      pellucid_lanes_scratch(0, (MostRuns(a.rows) + MostRuns(a.columns)) * int64_t(sizeof(Run) / sizeof(float))));
+  Run* const right = down + MostRuns(a.rows);
+  const int64_t down_runs = FindRuns(a.rows, down), right_runs = FindRuns(a.columns, right);
+  const Cut cut = CutOf(a);
+  for (int64_t p = 0; p < a.rows.outputs; p += cut.height)
+    for (int64_t q = 0; q < a.columns.outputs; q += cut.width)
+      for (int64_t chunk = 0; chunk < cut.chunks; chunk++)
+        for (int64_t block = 0; block < blocks; block++) {
+          const int64_t c = a.C * chunk / cut.chunks, k = BlockStart(a.K, block);
+          const int64_t channels = BlockStart(a.K, block + 1) - k;
+          bool first = a.first && p == 0 && q == 0;
+          for (int64_t i = 0; i < down_runs; i++)
+            for (int64_t j = 0; j < right_runs; j++) {
+              const int64_t top = Most(p, down[i].begin), bottom = Least(p + cut.height, down[i].end);
+              const int64_t left = Most(q, right[j].begin), end = Least(q + cut.width, right[j].end);
+              if (top >= bottom || left >= end) continue;
+              const int64_t r = down[i].tap_begin, s = right[j].tap_begin;
+              Tile t;
+              t.x = a.x + c * a.x_channel + (top * a.rows.step + r * a.rows.tap + a.rows.offset) * a.x_row +
+                    (left * a.columns.step + s * a.columns.tap + a.columns.offset) * kLanes;
+              t.w = a.w + k * a.C * R * S + ((c * R + r) * S + s) * channels;
+              t.y = a.y + k * a.y_channel + top * a.y_row + left * a.y_pixel;
+              t.bias = chunk == 0 && a.bias ? a.bias + k : kNoBias;
+              t.statistics = chunk + 1 == cut.chunks && a.statistics ? a.statistics + k * 3 * kLanes : nullptr;
+              t.x_channel = a.x_channel;
+              t.x_row = a.rows.tap * a.x_row;
+              t.x_tap = a.columns.tap * kLanes;
+              t.w_channel = R * S * channels;
+              t.w_row = S * channels;
+              t.y_channel = a.y_channel;
+              t.C = a.C * (chunk + 1) / cut.chunks - c;
+              t.rows = down[i].tap_end - r;
+              t.taps = right[j].tap_end - s;
+              if (t.rows == 0 || t.taps == 0) t.C = 0;
+              t.load = a.accumulate || chunk > 0;
+              t.first = first;
+              Rectangle(t, bottom - top, end - left, a.rows.step * a.x_row, a.columns.step * kLanes, a.y_row, a.y_pixel,
+                        channels);
+              first = false;
+            }
+        }
+}
+
+}  // namespace
+}  // namespace pellucid::lanes::PELLUCID_ISA

@@ -1,0 +1,158 @@
+// Functions of a vector: exp, log, tanh and what follows from them, relative error at most 3e-7 (away from denormals, which
+// are 0). NaN stays NaN, infinities give what PyTorch gives. Polynomials are minimax fits of the relative error.
+#pragma once
+
+#include "vector.h"
+
+namespace pellucid::lanes::PELLUCID_ISA {
+
+PELLUCID_INLINE Integers Bits(Vector v) { return reinterpret_cast<Integers>(v); }
+PELLUCID_INLINE Vector FromBits(Integers v) { return reinterpret_cast<Vector>(v); }
+PELLUCID_INLINE Vector Absolute(Vector x) { return FromBits(Bits(x) & 0x7fffffff); }
+PELLUCID_INLINE Vector WithSign(Vector magnitude, Vector sign) {
+  return FromBits(Bits(magnitude) | (Bits(sign) & INT32_MIN));
+}
+PELLUCID_INLINE Vector Min(Vector a, Vector b) { return (a < b) | (a != a) ? a : b; }  // NaN wins
+
+PELLUCID_INLINE Vector SquareRoot(Vector x) {
+  Vector root;
+  for (int i = 0; i < kLanes; i++) root[i] = __builtin_sqrtf(x[i]);
+  return root;
+}
+
+// x = n ln 2 + r with |r| <= ln 2 / 2; n is found by adding and taking away 1.5 * 2^23.
+struct Reduced {
+  Integers n;
+  Vector r;
+};
+PELLUCID_INLINE Reduced ReduceByLn2(Vector x) {
+  const Vector magic = Splat(12582912.0f);
+  const Vector shifted = x * 1.44269504f + magic;
+  const Vector n = shifted - magic;
+  return {Bits(shifted) - Bits(magic), (x - n * 0.693359375f) - n * -2.12194440e-4f};
+}
+// exp(r) - 1 for |r| <= ln 2 / 2
+PELLUCID_INLINE Vector ExpMinus1Small(Vector r) {
+  const Vector q = (((r * 0.0013901306f + 0.0083632001f) * r + 0.0416668541f) * r + 0.1666657696f) * r + 0.4999999955f;
+  return r * r * q + r;
+}
+PELLUCID_INLINE Vector PowerOf2(Integers n) { return FromBits((n + 127) << 23); }
+
+PELLUCID_INLINE Vector Exp(Vector x) {
+  x = x > 89.0f ? Splat(89.0f) : x;  // NaN passes
+  x = x < -104.0f ? Splat(-104.0f) : x;
+  const Reduced t = ReduceByLn2(x);
+  const Integers half = t.n >> 1;
+  return (ExpMinus1Small(t.r) + 1.0f) * PowerOf2(half) * PowerOf2(t.n - half);
+}
+
+// exp(x) for x where 2^n is an ordinary number; less work. NaN passes.
+PELLUCID_INLINE Vector ExpWithin(Vector x, float low, float high) {
+  x = x > high ? Splat(high) : x;
+  x = x < low ? Splat(low) : x;
+  const Reduced t = ReduceByLn2(x);
+  return (ExpMinus1Small(t.r) + 1.0f) * PowerOf2(t.n);
+}
+
+// exp(x) - 1, exact near 0; `high` at most 88.
+PELLUCID_INLINE Vector ExpMinus1Within(Vector x, float high) {
+  x = x > high ? Splat(high) : x;
+  x = x < -30.0f ? Splat(-30.0f) : x;
+  const Reduced t = ReduceByLn2(x);
+  const Vector scale = PowerOf2(t.n);
+  return ExpMinus1Small(t.r) * scale + (scale - 1.0f);
+}
+
+// log(1 + f) for sqrt(1/2) <= 1 + f <= sqrt(2)
+PELLUCID_INLINE Vector Log1pSmall(Vector f) {
+  Vector p = f * -0.0797411983f + 0.1265566536f;
+  p = p * f + -0.1298929375f;
+  p = p * f + 0.1420995063f;
+  p = p * f + -0.1664158069f;
+  p = p * f + 0.2000120079f;
+  p = p * f + -0.2500030393f;
+  p = p * f + 0.3333332994f;
+  const Vector square = f * f;
+  return (p * f + -0.5f) * square + f;
+}
+
+PELLUCID_INLINE Vector Log(Vector x) {
+  // x = m 2^e with sqrt(1/2) <= m < sqrt(2)
+  const Integers shifted = Bits(x) - 0x3f3504f3;
+  const Integers e = shifted >> 23;
+  const Vector m = FromBits((shifted & 0x007fffff) + 0x3f3504f3);
+  const Vector n = __builtin_convertvector(e, Vector);
+  Vector y = n * 0.693359375f + (Log1pSmall(m - 1.0f) + n * -2.12194440e-4f);
+  y = x < 1.17549435e-38f ? Splat(-__builtin_inff()) : y;
+  y = x < 0.0f ? Splat(__builtin_nanf("")) : y;
+  return (x > 3.4028235e38f) | (x != x) ? x : y;
+}
+
+// log(1 + u) for 0 <= u <= 1
+PELLUCID_INLINE Vector Log1pUnit(Vector u) {
+  const Integers large = u > 0.41421356f;
+  const Vector y = Log1pSmall(large ? u * 0.5f - 0.5f : u);
+  return large ? y + 0.693147181f : y;
+}
+
+PELLUCID_INLINE Vector Sigmoid(Vector x) {
+  return 1.0f / (1.0f + ExpWithin(-x, -87.0f, 88.0f));
+}
+
+PELLUCID_INLINE Vector Tanh(Vector x) {
+  const Vector e = ExpMinus1Within(Absolute(x) * 2.0f, 40.0f);
+  return WithSign(e / (e + 2.0f), x);
+}
+
+// log(1 + exp(x))
+PELLUCID_INLINE Vector Softplus(Vector x) {
+  return (x > 0.0f) | (x != x) ? x + Log1pUnit(ExpWithin(-x, -87.0f, 0.0f)) : Log1pUnit(ExpWithin(x, -87.0f, 0.0f));
+}
+
+// exp(z z) erfc(z) for z >= 0, with t = 1 / (1 + 0.4 z)
+PELLUCID_INLINE Vector ScaledErfc(Vector z) {
+  const Vector t = 1.0f / (z * 0.4f + 1.0f);
+  Vector p = t * 0.0416128924f + -0.142081825f;
+  p = p * t + 0.0876573523f;
+  p = p * t + 0.083732625f;
+  p = p * t + 0.0827034131f;
+  p = p * t + 0.1921276782f;
+  p = p * t + 0.202213954f;
+  p = p * t + 0.2263970179f;
+  p = p * t + 0.2256369554f;
+  return p * t;
+}
+
+PELLUCID_INLINE Vector Erf(Vector x) {
+  const Vector z = Absolute(x), square = x * x;
+  Vector p = square * -5.6314189759e-4f + 4.9175506077e-3f;
+  p = p * square + -2.6711310584e-2f;
+  p = p * square + 1.1280180085e-1f;
+  p = p * square + -3.7612326183e-1f;
+  p = p * square + 1.1283791225f;
+  const Vector far = 1.0f - ScaledErfc(z > 10.0f ? Splat(10.0f) : z) * ExpWithin(-square, -87.0f, 0.0f);
+  return z < 1.0f ? p * x : WithSign(far, x);
+}
+
+// The normal distribution: cumulative = P(X <= x), density exp(-x x / 2) / sqrt(2 pi)
+struct Normal {
+  Vector cumulative, density;
+};
+PELLUCID_INLINE Normal NormalOf(Vector x) {
+  const Vector z = Absolute(x) * 0.707106781f;
+  const Vector e = ExpWithin(x * x * -0.5f, -87.0f, 0.0f);
+  const Vector tail = ScaledErfc(z > 10.0f ? Splat(10.0f) : z) * e * 0.5f;
+  return {x < 0.0f ? tail : 1.0f - tail, e * 0.398942280f};
+}
+
+// tanh(log(1 + exp(x))) = n / (n + 2) with n = e (e + 2), e = exp(x)
+struct MishParts {
+  Vector tanh, derivative;  // of the hyperbolic tangent by x
+};
+PELLUCID_INLINE MishParts MishOf(Vector x) {
+  const Vector e = ExpWithin(x, -87.0f, 20.0f);
+  const Vector n = e * (e + 2.0f), r = 1.0f / (n + 2.0f);
+  return {n * r, 4.0f * e * (e + 1.0f) * r * r};
+}
+
+}  // namespace pellucid::lanes::PELLUCID_ISA

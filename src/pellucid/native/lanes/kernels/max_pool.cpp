@@ -1,0 +1,254 @@
+// Max pooling, also adaptive. NaN wins, else the first of the largest in row order, as in PyTorch.
+//
+//   y[c, p, q] = max over taps (r, s) of x[c, p stride - pad + r dilation, ...]        dL/dx goes to the winner's place
+//
+// Forward takes the columns first: each input row's maxima over s, kept in a ring for the windows that share the row, then
+// the maximum over r. The first in row order is the first r whose row has the maximum, and in it the first s.
+// The winner is stored as one byte a number, a quarter of the map it came from or less. Recomputing it from x would read
+// all of x again from memory: bytes are what this pass waits for. Backward gathers, so that each dL/dx is written once.
+#include "../kernels.h"
+#include "../windows.h"
+
+namespace pellucid::lanes::PELLUCID_ISA {
+
+namespace {
+
+typedef uint8_t Bytes __attribute__((vector_size(PELLUCID_LANES), aligned(PELLUCID_LANES), may_alias));
+
+struct Best {
+  Vector value;
+  Integers tap;
+};
+
+PELLUCID_INLINE void Challenge(Best& best, Vector value, Integers tap) {
+  const Integers wins = (value > best.value) | (value != value);
+  best.value = Select(wins, value, best.value);
+  best.tap = wins ? tap : best.tap;
+}
+
+PELLUCID_INLINE Integers LoadIntegers(const float* p) { return *reinterpret_cast<const Integers*>(p); }
+PELLUCID_INLINE void StoreIntegers(float* p, Integers v) { *reinterpret_cast<Integers*>(p) = v; }
+
+PELLUCID_INLINE void StoreWinner(uint8_t* winners, int64_t index, Integers tap, bool wide) {
+  if (wide)
+    StoreIntegers(reinterpret_cast<float*>(winners) + index * kLanes, tap);
+  else
+    *reinterpret_cast<Bytes*>(winners + index * kLanes) = __builtin_convertvector(tap, Bytes);
+}
+
+PELLUCID_INLINE Integers LoadWinner(const uint8_t* winners, int64_t index, bool wide) {
+  if (wide) return LoadIntegers(reinterpret_cast<const float*>(winners) + index * kLanes);
+  return __builtin_convertvector(*reinterpret_cast<const Bytes*>(winners + index * kLanes), Integers);
+}
+
+// The maxima of one input row over the columns' windows, and their taps s: values and taps [Q][L].
+template <int n, bool keep>
+void RowMaxima(const float* row, const Axis& columns, int32_t first, int32_t last, float* values, float* taps) {
+  const int32_t* place = columns.place + columns.begin[first];
+  const int32_t* tap = columns.tap + columns.begin[first];
+  for (int32_t q = first; q < last; q++) {
+    const int32_t count = n ? n : columns.begin[q + 1] - columns.begin[q];
+    Best best{Splat(-__builtin_inff()), Integers{} - 1};
+    if (count > 0) best = Best{Load(row + place[0] * kLanes), Integers{} + tap[0]};
+    if (n) {
+      PELLUCID_UNROLL(4) for (int i = 1; i < n; i++) Challenge(best, Load(row + place[i] * kLanes), Integers{} + tap[i]);
+    } else {
+      for (int32_t i = 1; i < count; i++) Challenge(best, Load(row + place[i] * kLanes), Integers{} + tap[i]);
+    }
+    Store(values + q * kLanes, best.value);
+    if (keep) StoreIntegers(taps + q * kLanes, best.tap);
+    place += count;
+    tap += count;
+  }
+}
+
+template <bool keep>
+void RowMaximaOf(const float* row, const Axis& columns, float* values, float* taps) {
+  for (int32_t first = 0, last; first < columns.outputs; first = last) {
+    const int32_t count = columns.begin[first + 1] - columns.begin[first];
+    for (last = first + 1; last < columns.outputs; last++)
+      if (columns.begin[last + 1] - columns.begin[last] != count) break;
+    if (count == 2) RowMaxima<2, keep>(row, columns, first, last, values, taps);
+    else if (count == 3) RowMaxima<3, keep>(row, columns, first, last, values, taps);
+    else RowMaxima<0, keep>(row, columns, first, last, values, taps);
+  }
+}
+
+// The rows that windows share, by their place modulo `depth`: values and taps of each.
+struct Ring {
+  float* memory;
+  int32_t* holds;  // [depth], which row of the map
+  int32_t* from;   // [R], where the rows of one window stand in `memory`
+  int32_t depth;
+  int64_t width;  // floats of a row
+};
+
+int32_t Span(const Axis& rows) {  // the places from a window's first to its last
+  int32_t span = 1;
+  for (int32_t p = 0; p < rows.outputs; p++)
+    if (rows.begin[p] < rows.begin[p + 1])
+      span = int32_t(Most(span, rows.place[rows.begin[p + 1] - 1] - rows.place[rows.begin[p]] + 1));
+  return span;
+}
+
+// The maxima of one output row over its n rows of the ring, n = 0: `count`. rows[t] and taps[t]: a row and its first tap.
+template <int n, bool keep>
+void ColumnMaxima(const Ring& ring, const int32_t* rows, const int32_t* taps, int32_t count, int32_t S, float* y,
+                  uint8_t* winners, bool wide) {
+  if (n) count = n;
+  for (int64_t q = 0; q * kLanes < ring.width; q++) {
+    Best best{Splat(-__builtin_inff()), Integers{} - 1};
+    PELLUCID_UNROLL(4)
+    for (int32_t t = 0; t < count; t++) {
+      const float* from = ring.memory + rows[t] + q * kLanes;
+      Integers tap{};
+      if (keep) tap = LoadIntegers(from + ring.width);
+      if (keep) tap = tap < 0 ? tap : tap + taps[t] * S;
+      if (t == 0) best = Best{Load(from), tap};
+      else Challenge(best, Load(from), tap);
+    }
+    Store(y + q * kLanes, best.value);
+    if (keep) StoreWinner(winners, q, best.tap, wide);
+  }
+}
+
+template <bool keep>
+void MaxPoolChannel(const PoolingArguments& a, const float* x, float* y, uint8_t* winners, const Axis& rows,
+                    const Axis& columns, const Ring& ring) {
+  for (int32_t i = 0; i < ring.depth; i++) ring.holds[i] = -1;
+  for (int32_t p = 0; p < a.P; p++, y += ring.width) {
+    const int32_t begin = rows.begin[p], count = rows.begin[p + 1] - begin;
+    for (int32_t t = 0; t < count; t++) {
+      const int32_t h = rows.place[begin + t], slot = h % ring.depth;
+      ring.from[t] = int32_t(slot * 2 * ring.width);
+      if (ring.holds[slot] == h) continue;
+      ring.holds[slot] = h;
+      float* values = ring.memory + ring.from[t];
+      RowMaximaOf<keep>(x + int64_t(h) * a.W * kLanes, columns, values, values + ring.width);
+    }
+    const int32_t* taps = rows.tap + begin;
+    if (count == 2) ColumnMaxima<2, keep>(ring, ring.from, taps, count, a.S, y, winners, a.wide_winners);
+    else if (count == 3) ColumnMaxima<3, keep>(ring, ring.from, taps, count, a.S, y, winners, a.wide_winners);
+    else ColumnMaxima<0, keep>(ring, ring.from, taps, count, a.S, y, winners, a.wide_winners);
+    if (keep) winners += a.wide_winners ? ring.width * 4 : ring.width;
+  }
+}
+
+// Windows of 2 x 2 that tile the map need no ring.
+template <bool keep>
+void MaxPool2x2(const PoolingArguments& a, const float* x, float* y, uint8_t* winners) {
+  const int64_t row = int64_t(a.W) * kLanes;
+  for (int64_t p = 0; p < a.P; p++)
+    for (int64_t q = 0; q < a.Q; q++) {
+      const float* in = x + 2 * p * row + 2 * q * kLanes;
+      Best best{Load(in), Integers{}};
+      Challenge(best, Load(in + kLanes), Integers{} + 1);
+      Challenge(best, Load(in + row), Integers{} + 2);
+      Challenge(best, Load(in + row + kLanes), Integers{} + 3);
+      Store(y + (p * a.Q + q) * kLanes, best.value);
+      if (keep) StoreWinner(winners, p * a.Q + q, best.tap, false);
+    }
+}
+
+bool Tiles2x2(const PoolingArguments& a) {
+  return a.R == 2 && a.S == 2 && a.stride_h == 2 && a.stride_w == 2 && !a.pad_h && !a.pad_w && a.dilation_h == 1 &&
+         a.dilation_w == 1 && !a.adaptive && 2 * a.P <= a.H && 2 * a.Q <= a.W && !a.wide_winners;
+}
+
+// dL/dx of the whole map, odd last row and column too: no window reads them.
+template <bool add>
+void MaxPool2x2Back(const PoolingArguments& a, float* x, const float* y, const uint8_t* winners) {
+  const int64_t row = int64_t(a.W) * kLanes;
+  for (int64_t p = 0; p < a.P; p++) {
+    float* out = x + 2 * p * row;
+    for (int64_t q = 0; q < a.Q; q++, out += 2 * kLanes) {
+      const Vector gradient = Load(y + (p * a.Q + q) * kLanes);
+      const Integers winner = LoadWinner(winners, p * a.Q + q, false);
+      PELLUCID_UNROLL(4)
+      for (int t = 0; t < 4; t++) {
+        float* to = out + (t / 2) * row + (t % 2) * kLanes;
+        const Vector part = Select(winner == t, gradient, Vector{});
+        Store(to, add ? Load(to) + part : part);
+      }
+    }
+    if (!add && 2 * a.Q < a.W) {
+      Store(x + (2 * p + 1) * row - kLanes, Vector{});
+      Store(x + (2 * p + 2) * row - kLanes, Vector{});
+    }
+  }
+  if (!add) memset(x + 2 * a.P * row, 0, size_t((a.H - 2 * a.P) * row) * 4);
+}
+
+template <bool wide>
+void MaxPoolBack(const PoolingArguments& a, float* x, const float* y, const uint8_t* winners, const Axis& rows,
+                 const Axis& columns) {
+  for (int32_t h = 0; h < a.H; h++)
+    for (int32_t w = 0; w < a.W; w++, x += kLanes) {
+      Vector sum = a.accumulate ? Load(x) : Vector{};
+      for (int32_t i = rows.begin[h]; i < rows.begin[h + 1]; i++) {
+        const int64_t p = rows.place[i];
+        const int32_t first_tap = rows.tap[i] * a.S;
+        for (int32_t j = columns.begin[w]; j < columns.begin[w + 1]; j++) {
+          const int64_t from = p * a.Q + columns.place[j];
+          const Integers here = LoadWinner(winners, from, wide) == first_tap + columns.tap[j];
+          sum += Select(here, Load(y + from * kLanes), Vector{});
+        }
+      }
+      Store(x, sum);
+    }
+}
+
+}  // namespace
+
+// By groups. Writes `winners` too if it is not null.
+void MaxPoolForward(const void* arguments, const PellucidUnits* range) {
+  const PoolingArguments& a = *static_cast<const PoolingArguments*>(arguments);
+  const int64_t x_channel = int64_t(a.H) * a.W * kLanes, y_channel = int64_t(a.P) * a.Q * kLanes;
+  const int64_t winner_channel = a.wide_winners ? y_channel * 4 : y_channel;
+  float* memory = pellucid_lanes_scratch(0, WindowsFloats(RowWindows(a)) + WindowsFloats(ColumnWindows(a)));
+  const Axis rows = Windows(a, RowWindows(a), memory), columns = Windows(a, ColumnWindows(a), memory);
+  const int32_t depth = Span(rows);
+  Ring ring{nullptr, nullptr, nullptr, depth, int64_t(a.Q) * kLanes};
+  ring.memory = pellucid_lanes_scratch(1, depth * (2 * ring.width + 1) + a.R);
+  ring.holds = reinterpret_cast<int32_t*>(ring.memory + depth * 2 * ring.width);
+  ring.from = ring.holds + depth;
+  for (int64_t g = range->begin; g < range->end; g++)
+    for (int64_t c = 0; c < a.C; c++) {
+      const float* x = a.x + g * a.x_group + c * x_channel;
+      float* y = a.y + g * a.y_group + c * y_channel;
+      if (a.winners == nullptr) {
+        if (Tiles2x2(a)) MaxPool2x2<false>(a, x, y, nullptr);
+        else MaxPoolChannel<false>(a, x, y, nullptr, rows, columns, ring);
+      } else {
+        uint8_t* winners = a.winners + (g * a.C + c) * winner_channel;
+        if (Tiles2x2(a)) MaxPool2x2<true>(a, x, y, winners);
+        else MaxPoolChannel<true>(a, x, y, winners, rows, columns, ring);
+      }
+    }
+}
+
+// By groups: reads dL/dy in y and the winners, writes or adds dL/dx in x.
+void MaxPoolBackward(const void* arguments, const PellucidUnits* range) {
+  const PoolingArguments& a = *static_cast<const PoolingArguments*>(arguments);
+  const int64_t x_channel = int64_t(a.H) * a.W * kLanes, y_channel = int64_t(a.P) * a.Q * kLanes;
+  const int64_t winner_channel = a.wide_winners ? y_channel * 4 : y_channel;
+  float* memory = pellucid_lanes_scratch(0, WindowsFloats(RowWindows(a)) + WindowsFloats(ColumnWindows(a)));
+  const Axis rows = Transposed(Windows(a, RowWindows(a), memory), a.H, memory);
+  const Axis columns = Transposed(Windows(a, ColumnWindows(a), memory), a.W, memory);
+  for (int64_t g = range->begin; g < range->end; g++)
+    for (int64_t c = 0; c < a.C; c++) {
+      float* x = a.x + g * a.x_group + c * x_channel;
+      const float* y = a.y + g * a.y_group + c * y_channel;
+      const uint8_t* winners = a.winners + (g * a.C + c) * winner_channel;
+      if (Tiles2x2(a)) {
+        if (a.accumulate) MaxPool2x2Back<true>(a, x, y, winners);
+        else MaxPool2x2Back<false>(a, x, y, winners);
+      } else if (a.wide_winners) {
+        MaxPoolBack<true>(a, x, y, winners, rows, columns);
+      } else {
+        MaxPoolBack<false>(a, x, y, winners, rows, columns);
+      }
+    }
+}
+
+}  // namespace pellucid::lanes::PELLUCID_ISA

@@ -1,0 +1,137 @@
+// A 3x3 correlation by Winograd's method in three stages over chunks of tiles. What the forward pass and the input's
+// gradient share (the latter is a correlation of dL/dy with the weights turned round and transposed), and what the kernels
+// that go group by group share with those that go over all groups at once.
+#pragma once
+
+#include "kernels.h"
+#include "winograd_products.h"
+#include "winograd_transform.h"
+
+namespace pellucid::lanes::PELLUCID_ISA {
+namespace {
+
+struct Correlation {
+  const float* in;  // [G][C][H][W][L]
+  float* out;       // [G][K][P][Q][L]
+  const float* bias;
+  float* statistics;
+  int64_t in_group, out_group;
+  int C, H, W, K, P, Q, pad_h, pad_w;
+  bool accumulate;
+};
+
+PELLUCID_INLINE Correlation CorrelationOf(const WinogradArguments& a, bool is_gradient) {
+  if (is_gradient)
+    return {a.y,   a.x, nullptr, nullptr, a.y_group,   a.x_group,   a.K,
+            a.P,   a.Q, a.C,     a.H,     a.W,         2 - a.pad_h, 2 - a.pad_w, a.accumulate != 0};
+  return {a.x, a.y, a.bias, a.statistics, a.x_group, a.y_group, a.C, a.H, a.W, a.K, a.P, a.Q, a.pad_h, a.pad_w, false};
+}
+
+// Tiles of one picture, and floats of the weights for one group of kernels.
+template <int M>
+struct Tiling {
+  int64_t down, across, count;
+  explicit Tiling(const Correlation& n) : down((n.P + M - 1) / M), across((n.Q + M - 1) / M), count(down * across) {}
+};
+
+template <int M>
+struct Weights {
+  static constexpr int kPoints = (M + 2) * (M + 2);
+  const float* packed;
+  int64_t channels, kernels;  // rounded up
+  Weights(const float* p, const Correlation& n)
+      : packed(p), channels(RoundUp(n.C, 4)), kernels(RoundUp(n.K, kKernelBlock)) {}
+  int64_t groups() const { return (kernels + kKernelGroup - 1) / kKernelGroup; }
+  int64_t blocks(int64_t group) const { return Least(kKernelGroup, kernels - group * kKernelGroup) / kKernelBlock; }
+  int64_t block_floats() const { return channels * kKernelBlock; }
+  const float* of(int64_t group, int64_t point) const {
+    return packed + (group * kKernelGroup * kPoints + point * blocks(group) * kKernelBlock) * channels;
+  }
+};
+
+// Tiles [begin, end) of a group stand in a chunk of `tiles`, from place `place` on.
+struct Chunk {
+  int64_t begin, end, place, tiles;
+};
+
+// points[point][c][place + tile of the chunk], `plane` floats from point to point.
+template <int M>
+PELLUCID_INLINE void TransformInput(const Correlation& n, int64_t group, const Chunk& chunk, float* points,
+                                    int64_t plane) {
+  constexpr int A = M + 2;
+  const Tiling<M> tiling(n);
+  alignas(64) float edge[A * A * kLanes];
+  for (int64_t c = 0; c < n.C; c++) {
+    const Plane pictures{n.in + group * n.in_group + c * n.H * n.W * kLanes, n.H, n.W};
+    float* out = points + (c * chunk.tiles + chunk.place) * kLanes;
+    for (int64_t t = chunk.begin; t < chunk.end; t++, out += kLanes) {
+      int64_t row;
+      const float* x = Window<A>(pictures, int(t / tiling.across * M - n.pad_h), int(t % tiling.across * M - n.pad_w),
+                                 edge, row);
+      const auto store = [=](int point, Vector v) { Store(out + point * plane, v); };
+      InputPair<M, 0>(x, row, store);
+      InputPair<M, 1>(x, row, store);
+      if constexpr (M == 4) InputPair<M, 2>(x, row, store);
+    }
+  }
+}
+
+// The sums of a channel for batch normalisation.
+struct Sums {
+  float* memory;
+  Vector shift, sum, squares;
+  void Begin(float* m, bool first, Vector value) {
+    memory = m;
+    shift = first ? value : Load(m);
+    sum = first ? Vector{} : Load(m + kLanes);
+    squares = first ? Vector{} : Load(m + 2 * kLanes);
+  }
+  void Add(Vector value) {
+    const Vector v = value - shift;
+    sum += v;
+    squares += v * v;
+  }
+  void End() {
+    Store(memory, shift);
+    Store(memory + kLanes, sum);
+    Store(memory + 2 * kLanes, squares);
+  }
+};
+
+// Kernels [first, first + kernels) of a chunk's tiles, from products[point][kernel - first][place + tile of the chunk].
+template <int M>
+PELLUCID_INLINE void TransformOutput(const Correlation& n, int64_t group, const Chunk& chunk, const float* products,
+                                     int64_t plane, int64_t first, int64_t kernels) {
+  const Tiling<M> tiling(n);
+  for (int64_t k = first; k < first + kernels; k++) {
+    const float* in = products + ((k - first) * chunk.tiles + chunk.place) * kLanes;
+    float* out = n.out + group * n.out_group + k * n.P * n.Q * kLanes;
+    const Vector bias = Splat(n.bias == nullptr ? 0.0f : n.bias[k]);
+    Sums sums;
+    for (int64_t t = chunk.begin; t < chunk.end; t++, in += kLanes) {
+      const int64_t p = t / tiling.across * M, q = t % tiling.across * M;
+      const int64_t down = Least(M, n.P - p), across = Least(M, n.Q - q);
+      float* at = out + (p * n.Q + q) * kLanes;
+      Vector y[M][M];
+      OutputTile<M>(in, plane, y);
+      if (n.statistics != nullptr && t == chunk.begin)
+        sums.Begin(n.statistics + (group * n.K + k) * 3 * kLanes, t == 0, y[0][0] + bias);
+      PELLUCID_UNROLL(4)
+      for (int i = 0; i < M; i++) {
+        PELLUCID_UNROLL(4)
+        for (int j = 0; j < M; j++) {
+          if (i >= down || j >= across) continue;
+          float* to = at + (i * n.Q + j) * kLanes;
+          Vector v = y[i][j] + bias;
+          if (n.accumulate) v += Load(to);
+          Store(to, v);
+          if (n.statistics != nullptr) sums.Add(v);
+        }
+      }
+    }
+    if (n.statistics != nullptr) sums.End();
+  }
+}
+
+}  // namespace
+}  // namespace pellucid::lanes::PELLUCID_ISA
