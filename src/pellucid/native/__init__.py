@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["FEATURES", "Native", "library_file", "load", "parallel_for"]
 
-ABI = 1
+ABI = 2
 FEATURES = (
     "SSE4.2",
     "AVX2",

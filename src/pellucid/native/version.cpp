@@ -11,5 +11,5 @@ uint64_t pellucid_cpu_features();
 #endif
 
 PellucidInfo pellucid_info(void) {
-  return PellucidInfo{1, PELLUCID_VERSION, PELLUCID_COMPILER, pellucid_cpu_features()};
+  return PellucidInfo{2, PELLUCID_VERSION, PELLUCID_COMPILER, pellucid_cpu_features()};
 }

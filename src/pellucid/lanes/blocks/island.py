@@ -51,6 +51,7 @@ class Island(Block):
         for tensor in taken.values():
             tensor.requires_grad_(records and tensor.is_floating_point())
         values: dict[str, Any] = {name: frame.tensor_of(name) for name in self.tensors}
+        values |= {name: values[name].clone() for name in self.changes if name in values}  # autograd keeps what it was
         values |= {name: taken[slot] for name, slot in self.takes.items()}
         values |= {node.name: filled(node.number, {}, batch) for node in self.graph.nodes if node.number is not None}
         with torch.set_grad_enabled(records):
