@@ -1,8 +1,8 @@
 """Pellucid: a convolutional network you can see through, and train fast on the computer you have.
 
 Rooms: ``ops`` (what each operation is), ``graph`` (a network, captured once), ``nets`` (the classic networks),
-``data`` (images in, batches out), ``train`` (the loop, checkpoints, reports), ``look`` (opened numbers, the atlas),
-``draw`` (pictures from records), ``cli`` (the commands). Nothing here imports torch until a name that needs it is used.
+``data`` (images in, batches out), ``lanes`` (the engine for CPUs), ``train`` (the loop, checkpoints, reports),
+``look`` (opened numbers, the atlas), ``draw`` (pictures from records), ``cli`` (the commands). Nothing here imports torch until a name that needs it is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _homes = {
     "data": ".data",
     "draw": ".draw",
     "graph": ".graph",
+    "lanes": ".lanes",
     "look": ".look",
+    "lower": ".lanes",
     "nets": ".nets",
     "ops": ".ops",
     "summary": ".summarize",
@@ -34,7 +36,9 @@ __all__ = [
     "data",
     "draw",
     "graph",
+    "lanes",
     "look",
+    "lower",
     "nets",
     "ops",
     "summary",

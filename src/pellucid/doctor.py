@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pellucid import __version__, native
-from pellucid.data import cache_folder
+from pellucid.cache import cache_folder
 from pellucid.data.named import EMBEDDED, NAMES, find
 from pellucid.errors import DataError
 

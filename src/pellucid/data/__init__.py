@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pellucid._lazy import attach
-from pellucid.data.archive import cache_folder
+from pellucid.cache import cache_folder
 from pellucid.data.check import Checked, check
 from pellucid.data.dataset import Data, Split
 from pellucid.data.fetch import fetch

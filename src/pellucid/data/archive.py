@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-import os
 import shutil
 import stat
 import struct
@@ -17,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from pellucid.cache import cache_folder
 from pellucid.data.source import Source, open_source
 from pellucid.errors import DataError
 
@@ -26,11 +26,6 @@ MOST_RATIO = 200  # of unpacked to packed bytes, beyond the first 100 MiB
 _SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error) + (
     EOFError, OSError, RuntimeError, NotImplementedError, ValueError)  # fmt: skip
-
-
-def cache_folder() -> Path:
-    """The user's cache: ``$XDG_CACHE_HOME/pellucid``, else ``~/.cache/pellucid``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pellucid"
 
 
 def is_archive(file: Path) -> bool:

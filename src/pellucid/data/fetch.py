@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from pellucid.data.archive import cache_folder
+from pellucid.cache import cache_folder
 from pellucid.errors import FetchError, unknown
 
 Progress = Callable[[str, int, int | None], None]

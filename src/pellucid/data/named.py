@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.data.archive import cache_folder
+from pellucid.cache import cache_folder
 from pellucid.errors import DataError, unknown
 
 SMALL = "fashion-mnist-small"

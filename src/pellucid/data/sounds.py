@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.data.archive import cache_folder
+from pellucid.cache import cache_folder
 from pellucid.data.dataset import Data, Labels, Split
 from pellucid.data.sounds_files import Listing, Recording, list_recordings
 from pellucid.data.sounds_split import limited, splits_of

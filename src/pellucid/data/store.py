@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.data.archive import cache_folder, is_archive
+from pellucid.cache import cache_folder
+from pellucid.data.archive import is_archive
 from pellucid.data.dataset import Pixels
 from pellucid.data.decode import MAX_PIXELS
 from pellucid.data.resize import Fit, read_picture

@@ -3,7 +3,17 @@
 Not here: what an operation is (ops), how a network is captured (graph), the kernels themselves (native/lanes).
 """
 
-from pellucid.lanes.library import targets, why_not
-from pellucid.lanes.module import Lanes, lower
+from __future__ import annotations
 
-__all__ = ["Lanes", "lower", "targets", "why_not"]
+from pellucid._lazy import attach
+
+_homes = {
+    "Lanes": ".module",
+    "PlanReport": ".report",
+    "lower": ".module",
+    "planned": ".report",
+    "targets": ".library",
+    "why_not": ".library",
+}
+__getattr__, __dir__ = attach(__name__, _homes)
+__all__ = ["Lanes", "PlanReport", "lower", "planned", "targets", "why_not"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from pellucid.lanes.build import Emitted
+    from pellucid.lanes.build import Emitted, Host
     from pellucid.lanes.library import Library
 
 __all__ = ["ArenaMemory", "Frame", "Pool"]
@@ -71,7 +71,7 @@ class Frame:
         self.parameter_gradients: dict[str, Tensor] = {}  # by "gradient:NAME:USE" and, of PyTorch's parts, by name
         self.state: dict[object, Any] = {}  # what PyTorch's parts keep for their way back
         self.held: list[Tensor] = []  # copies that must outlive a call
-        self.seconds: dict[Emitted, float] | None = None
+        self.seconds: dict[Emitted | Host, float] | None = None
         self.keeps_graph = False
 
     def again(self) -> Frame:

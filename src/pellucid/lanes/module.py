@@ -75,7 +75,7 @@ class Lanes(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Any:
         """What the network gives for a batch."""
-        self._refuse_what_cannot_be()
+        self.check()
         if not all(_fits(tensor) for tensor in inputs):
             return self.module(*inputs)
         plan = self.plan_for(inputs)
@@ -148,7 +148,8 @@ class Lanes(nn.Module):
             raise UsageError(f"{name} is no longer there; lower the network again")
         return tensor
 
-    def _refuse_what_cannot_be(self) -> None:
+    def check(self) -> None:
+        """Raise UsageError where the engine cannot stand in for the network: autocast, hooks on inner modules."""
         if torch.is_autocast_enabled("cpu"):
             raise UsageError("lanes computes in float32 and autocast asks for less", fits="the module itself")
         for part in self._parts:

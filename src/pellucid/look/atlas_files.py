@@ -26,10 +26,10 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save
 from torch import Tensor
 
+from pellucid.cache import replace_synced
 from pellucid.errors import CheckpointError, UsageError
 from pellucid.look.atlas_layers import Layer, Ranks
 from pellucid.look.atlas_sheets import KINDS, PICTURES
-from pellucid.train.checkpoint import replace_synced
 
 FORMAT = 1
 MANIFEST, STRONGEST, LOCK = "atlas.json", "strongest.safetensors", ".lock"

@@ -23,6 +23,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
+from pellucid.cache import sync_folder, write_synced
 from pellucid.errors import CheckpointError
 
 FORMAT = 1
@@ -142,34 +143,6 @@ def clean(root: Path) -> None:
     if root.is_dir():
         for item in root.glob(".*.tmp-*"):
             shutil.rmtree(item, ignore_errors=True)
-
-
-def write_synced(file: Path, content: bytes) -> None:
-    """Write and flush to the disk itself."""
-    with file.open("wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def replace_synced(file: Path, content: bytes) -> None:
-    """Replace a file in one step: a reader sees the old content or the new, never a part."""
-    made = file.with_name(f".{file.name}.tmp-{os.getpid()}")
-    try:
-        write_synced(made, content)
-        made.replace(file)
-        sync_folder(file.parent)
-    finally:
-        made.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def all_finite(tensors: Mapping[str, Tensor]) -> bool:

@@ -10,8 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from pellucid.cache import replace_synced
 from pellucid.errors import CheckpointError, UsageError, unknown
-from pellucid.train.checkpoint import replace_synced
 from pellucid.train.settings import Settings
 
 FILE = "grid.json"

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
+from pellucid.cache import replace_synced
 from pellucid.errors import CheckpointError, UsageError
-from pellucid.train.checkpoint import replace_synced
 
 _PACKAGES = ("pellucid", "torch", "numpy", "safetensors", "Pillow", "simplejpeg")
 

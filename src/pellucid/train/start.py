@@ -11,10 +11,10 @@ from typing import Any
 from torch import nn
 
 from pellucid import nets
+from pellucid.cache import replace_synced
 from pellucid.draw import write_report
 from pellucid.errors import PellucidError, UsageError
 from pellucid.train import runfolder, tasks, tensorboard
-from pellucid.train.checkpoint import replace_synced
 from pellucid.train.execution import device_of
 from pellucid.train.fitting import fit
 from pellucid.train.inputs import Prepared, origin_of

@@ -13,8 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from pellucid.cache import replace_synced
 from pellucid.errors import CheckpointError
-from pellucid.train.checkpoint import all_finite, plain, replace_synced
+from pellucid.train.checkpoint import all_finite, plain
 
 
 def write_model(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
