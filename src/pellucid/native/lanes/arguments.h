@@ -2,8 +2,12 @@
 #pragma once
 
 #include "convolution.h"
+#include "layer_norm.h"
 #include "layout.h"
+#include "linear.h"
+#include "map.h"
 #include "moves.h"
+#include "normalisation.h"
 #include "peak.h"
 #include "pooling.h"
 #include "winograd.h"

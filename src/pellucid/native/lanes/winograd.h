@@ -10,7 +10,7 @@ struct WinogradArguments {
   float* x;           // [G][C][H][W][L], groups x_group floats apart
   float* y;           // [G][K][P][Q][L], groups y_group floats apart
   float* w;           // [K][C][3][3], as PyTorch has it; the weight gradient's finish writes dL/dw here
-  float* bias;        // [K] or null
+  float* bias;        // [K] or null; of a weight gradient parts of dL/dbias [part_count][K] or null
   float* packed;      // the transformed weights
   float* statistics;  // [G][K][3][L] or null, as in convolution.h
   float* points;      // wide: the transformed input

@@ -5,7 +5,6 @@
 
 #include "kernels.h"
 #include "winograd_products.h"
-#include "winograd_transform.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
 namespace {
@@ -107,7 +106,7 @@ PELLUCID_INLINE void TransformOutput(const Correlation& n, int64_t group, const 
     const float* in = products + ((k - first) * chunk.tiles + chunk.place) * kLanes;
     float* out = n.out + group * n.out_group + k * n.P * n.Q * kLanes;
     const Vector bias = Splat(n.bias == nullptr ? 0.0f : n.bias[k]);
-    Sums sums;
+    Sums sums{};
     for (int64_t t = chunk.begin; t < chunk.end; t++, in += kLanes) {
       const int64_t p = t / tiling.across * M, q = t % tiling.across * M;
       const int64_t down = Least(M, n.P - p), across = Least(M, n.Q - q);

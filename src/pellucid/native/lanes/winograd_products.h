@@ -6,38 +6,13 @@
 // all tiles of the chunk, so that loads stay below one for two multiply-adds.
 #pragma once
 
-#include "vector.h"
+#include "winograd_transform.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
 namespace {
 
 constexpr int kMostTiles = kLanes == 16 ? 6 : 3;
 constexpr int kKernelGroup = 32, kKernelBlock = 4;
-
-PELLUCID_INLINE int64_t RoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-// Past the caches, for what is read much later: spares reading the line first.
-PELLUCID_INLINE void Stream(float* p, Vector v) {
-#if defined(__clang__)
-  __builtin_nontemporal_store(v, reinterpret_cast<Vector*>(p));
-#elif defined(__AVX512F__)
-  typedef float Wide __attribute__((vector_size(64)));
-  __builtin_ia32_movntps512(p, Wide(v));
-#elif defined(__AVX__)
-  typedef float Wide __attribute__((vector_size(32)));
-  __builtin_ia32_movntps256(p, Wide(v));
-#elif defined(__SSE__)
-  typedef float Wide __attribute__((vector_size(16)));
-  __builtin_ia32_movntps(p, Wide(v));
-#else
-  Store(p, v);
-#endif
-}
-PELLUCID_INLINE void EndStreams() {
-#if defined(__SSE__)
-  __builtin_ia32_sfence();
-#endif
-}
 
 struct Product {
   const float* points;   // of the first of `inputs` channels

@@ -231,6 +231,31 @@ PELLUCID_INLINE void OutputTile(const float* m, int64_t point, Vector (*y)[M]) {
   }
 }
 
+PELLUCID_INLINE int64_t RoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// Past the caches, for what is read much later: spares reading the line first.
+PELLUCID_INLINE void Stream(float* p, Vector v) {
+#if defined(__clang__)
+  __builtin_nontemporal_store(v, reinterpret_cast<Vector*>(p));
+#elif defined(__AVX512F__)
+  typedef float Wide __attribute__((vector_size(64)));
+  __builtin_ia32_movntps512(p, Wide(v));
+#elif defined(__AVX__)
+  typedef float Wide __attribute__((vector_size(32)));
+  __builtin_ia32_movntps256(p, Wide(v));
+#elif defined(__SSE__)
+  typedef float Wide __attribute__((vector_size(16)));
+  __builtin_ia32_movntps(p, Wide(v));
+#else
+  Store(p, v);
+#endif
+}
+PELLUCID_INLINE void EndStreams() {
+#if defined(__SSE__)
+  __builtin_ia32_sfence();
+#endif
+}
+
 // n things in blocks of at most `most`, as equal as can be: block i is [begin(i), begin(i + 1)).
 struct Blocks {
   int64_t count, size, larger;
