@@ -87,9 +87,7 @@ SHAPES = (
 )
 
 
-def arguments(
-    kind: type[ctypes.Structure], shape: Shape, x: Lanes, y: Lanes, **more: int | None
-) -> ctypes.Structure:
+def arguments(kind: type[ctypes.Structure], shape: Shape, x: Lanes, y: Lanes, **more: int | None) -> ctypes.Structure:
     """The kernel's arguments."""
     return kind(
         x=x.address, y=y.address, x_group=x.stride, y_group=y.stride, G=x.groups, live=x.live, C=shape.C, H=shape.H,
@@ -100,10 +98,10 @@ def arguments(
 
 
 def gradients(
-    lib: Library, shape: Shape, x: Floats, dy: Floats, *, slots: int = 0, variant: int = 4, bias: bool = True, gap: int = 3
+    lib: Library, shape: Shape, x: Floats, dy: Floats, *, slots: int = 0, variant: int = 4, bias: bool = True
 ) -> tuple[Floats, Floats]:
     """dL/dw and dL/dbias by groups over so many slots, or for slots = 0 by blocks of kernels."""
-    lx, ly = Lanes(x.shape, lib.lanes, gap).write(x), Lanes(dy.shape, lib.lanes, gap + 2 * bool(gap)).write(dy, dead=0.0)
+    lx, ly = Lanes(x.shape, lib.lanes, 3).write(x), Lanes(dy.shape, lib.lanes, 5).write(dy, dead=0.0)
     n, rows = int(numpy.prod(shape.weight)), max(slots, 1)
     memory = aligned(rows * (n + shape.K + 5))
     per_slot = memory.reshape(rows, -1)
