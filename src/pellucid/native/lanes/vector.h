@@ -100,7 +100,7 @@ PELLUCID_INLINE void Transpose(Vector* r) {
     }
 }
 PELLUCID_INLINE Vector LaneSums(const Vector* a) {
-  Vector sums;
+  Vector sums{};
   for (int i = 0; i < kLanes; i++) sums[i] = Sum(a[i]);
   return sums;
 }
