@@ -185,12 +185,12 @@ GradientFunction ChooseGradient(int64_t outputs) {
   return Gradient<OB>;
 }
 
-// dw and dbias of some outputs over groups whose x is turned in `packed`.
+// dw and dbias (either may be null) of some outputs over groups whose x is turned in `packed`.
 void AddOutputs(const LinearArguments& a, const float* y, int64_t groups, const float* packed, Range outputs, float* w,
                 float* bias, bool more) {
   const int64_t O = outputs.last - outputs.first, blocks = (O + kOutputs - 1) / kOutputs;
   const int64_t panel_floats = groups * kLanes * kPanel;
-  for (int64_t i = 0; i < a.I; i += kVectors * kLanes) {
+  for (int64_t i = 0; w != nullptr && i < a.I; i += kVectors * kLanes) {
     const float* x = packed + i / kPanel * panel_floats + i % kPanel;
     for (int64_t b = 0; b < blocks; b++) {
       const int64_t o = outputs.first + b * O / blocks, rows = outputs.first + (b + 1) * O / blocks - o;
@@ -235,14 +235,14 @@ void LinearInputGradientBlocks(const void* arguments, const PellucidUnits* range
   if (inputs.first < inputs.last) Multiply<true>(InputProduct(a), {0, a.G}, inputs, a.O);
 }
 
-// By groups, into the slot's partial sums: w + slot * w_slot, and bias (or null) + slot * w_slot.
+// By groups, into the slot's partial sums: w + slot * w_slot and bias + slot * w_slot, or null for what nobody wants.
 void LinearWeightGradient(const void* arguments, const PellucidUnits* range) {
   const LinearArguments& a = *static_cast<const LinearArguments*>(arguments);
-  float* w = a.w + range->slot * a.w_slot;
+  float* w = a.w != nullptr ? a.w + range->slot * a.w_slot : nullptr;
   float* bias = a.bias != nullptr ? a.bias + range->slot * a.w_slot : nullptr;
   float* packed = pellucid_lanes_scratch(0, Panels(a.I) * kPanel * kLanes);
   for (int64_t g = range->begin; g < range->end; g++) {
-    Turn(a.x + g * a.x_group, a.I, packed, kLanes * kPanel);
+    if (w != nullptr) Turn(a.x + g * a.x_group, a.I, packed, kLanes * kPanel);
     AddOutputs(a, a.y + g * a.y_group, 1, packed, {0, a.O}, w, bias, !range->first || g > range->begin);
   }
 }

@@ -1,0 +1,122 @@
+"""Linear layers over the features of each picture.
+
+A small layer goes by groups, so that it stays in one region with its neighbours and their features in the cache; the
+weight's gradient is then summed for each slot. A large one, whose weights come from memory, goes by blocks of outputs
+for all groups at once: each weight is read once, and its gradient written once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pellucid.lanes.blocks.base import Block
+
+if TYPE_CHECKING:
+    from pellucid.lanes.build import Build
+    from pellucid.lanes.values import Base, Memory, Value
+
+__all__ = ["LinearBlock"]
+
+_WIDE_FLOATS = 65_536  # of weights: beyond, they do not stay in a core's cache beside everything else
+_PANEL = 64  # features that stand together where the kernels exchange pictures and features
+_BLOCK = 48  # outputs, or inputs, of a unit
+_MOST_UNITS = 8  # below, smaller blocks keep more threads busy
+
+
+class LinearBlock(Block):
+    """y = x w^T + bias for x [I, 1, 1] and y [O, 1, 1].
+
+    Args:
+        weight: name of the parameter, [O, I].
+        bias: name of the parameter, [O], or None.
+    """
+
+    def __init__(self, source: Value, output: Value, weight: str, bias: str | None = None) -> None:
+        self.weight, self.bias = weight, bias
+        self.inputs, self.outputs = (source,), (output,)
+        self.parameters = (weight,) if bias is None else (weight, bias)
+        self._floats = source.channels * output.channels
+        self._is_wide = self._floats > _WIDE_FLOATS
+        self.algorithm = "linear by blocks" if self._is_wide else "linear"
+
+    def macs(self, batch: int) -> int:
+        return self._floats * batch
+
+    def forward(self, build: Build) -> None:
+        (source,), (output,) = self.inputs, self.outputs
+        bias = None if self.bias is None else build.parameter(self.bias)
+        self._emit(build, "linear_forward", output.channels, x=source, y=output, bias=bias)
+
+    def backward(self, build: Build) -> None:
+        (source,), (output,) = self.inputs, self.outputs
+        gradient = build.gradient(output)
+        self._parameters_backward(build, source, gradient)
+        if build.wants(source):
+            target, accumulate = build.adds_gradient(source)
+            more = {"x": target, "y": gradient, "accumulate": accumulate}
+            self._emit(build, "linear_input_gradient", source.channels, **more)
+
+    def _emit(self, build: Build, kernel: str, of: int, **more: Any) -> None:
+        """A product with the weight: by groups, or by blocks of its ``of`` outputs."""
+        more["w"] = build.parameter(self.weight)
+        if self._is_wide:
+            block, units = _blocks(of)
+            build.kernel(f"{kernel}_blocks", units=units, block=block, **self._sizes(build), **more)
+        else:
+            build.kernel(kernel, **self._sizes(build), **more)
+
+    def _parameters_backward(self, build: Build, source: Value, gradient: Value) -> None:
+        wants_weight = build.wants(self.weight)
+        wants_bias = self.bias is not None and build.wants(self.bias)
+        if not wants_weight and not wants_bias:
+            return
+        weight = build.parameter_gradient(self.weight) if wants_weight else None
+        bias = build.parameter_gradient(self.bias) if wants_bias and self.bias is not None else None
+        if self._is_wide and weight is not None:
+            self._wide_weight_gradient(build, source, gradient, weight, bias)
+        else:
+            self._weight_gradient_by_groups(build, source, gradient, weight, bias)
+
+    def _wide_weight_gradient(
+        self, build: Build, source: Value, gradient: Value, weight: Base, bias: Base | None
+    ) -> None:
+        panels = -(-source.channels // _PANEL)
+        packed = build.memory(f"turned {source.name}", panels * _PANEL * build.groups * build.lanes)
+        build.kernel("linear_pack", x=source, packed=packed, **self._sizes(build))
+        block, units = _blocks(gradient.channels)
+        more: dict[str, Any] = {"y": gradient, "packed": packed, "w": weight, "bias": bias}
+        build.kernel("linear_weight_gradient_blocks", units=units, block=block, **self._sizes(build), **more)
+
+    def _weight_gradient_by_groups(
+        self, build: Build, source: Value, gradient: Value, weight: Base | None, bias: Base | None
+    ) -> None:
+        """Sums for each slot, which are added at the end; a single slot's are the gradients themselves."""
+        kernel, sizes, outputs = "linear_weight_gradient", self._sizes(build), gradient.channels
+        if build.slots == 1:
+            build.kernel(kernel, x=source, y=gradient, w=weight, bias=bias, **sizes)
+            return
+        n = 0 if weight is None else self._floats
+        floats = n + (0 if bias is None else outputs)
+        parts = build.memory(f"parts of d {self.weight}", build.slots * floats)
+        of_weight = None if weight is None else parts
+        of_bias = None if bias is None else parts.at(n)
+        build.kernel(kernel, x=source, y=gradient, w=of_weight, bias=of_bias, w_slot=floats, **sizes)
+        if weight is not None:
+            _sum_slots(build, parts, weight, n, floats)
+        if bias is not None:
+            _sum_slots(build, parts.at(n), bias, outputs, floats)
+
+    def _sizes(self, build: Build) -> dict[str, Any]:
+        (source,), (output,) = self.inputs, self.outputs
+        return {"G": build.groups, "I": source.channels, "O": output.channels}
+
+
+def _blocks(count: int) -> tuple[int, int]:
+    """The size of a block and how many there are: some for every thread, and each a good while."""
+    block = max(6, min(_BLOCK, -(-count // _MOST_UNITS) // 6 * 6))
+    return block, -(-count // block)
+
+
+def _sum_slots(build: Build, parts: Memory, result: Base, n: int, slot_floats: int) -> None:
+    fields: dict[str, Any] = {"n": n, "slots": build.slots, "slot_floats": slot_floats}
+    build.kernel("sum_slots", units=-(-n // 4096), at="end", parts=parts, result=result, **fields)
