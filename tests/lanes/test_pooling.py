@@ -264,3 +264,30 @@ def test_largest_and_least(name: str, dims: tuple[int, ...], least: bool, accumu
     assert source.grad is not None
     near(values["x_gradient"].read(), source.grad + torch.tensor(before) * accumulate)
     assert not values["x_gradient"].pictures[x.shape[0] :].any()
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("logarithm", [False, True])
+@pytest.mark.parametrize("size", [(5, 7), (1, 1)])
+@pytest.mark.parametrize("name", TARGETS)
+def test_softmax(name: str, size: tuple[int, int], logarithm: bool, accumulate: bool) -> None:
+    """With numbers so far apart that their powers would overflow."""
+    target, x = on_target(name), random(18, 10, *size, seed=1) * 5
+    x[3] += 200
+    x[4] -= 300
+    source = leaf(x)
+    right = (functional.log_softmax if logarithm else functional.softmax)(source, 1)
+    gradient, before = random(*x.shape, seed=3), random(*x.shape, seed=4)
+    right.backward(torch.tensor(gradient, dtype=torch.float64))
+    values = {"x": Lanes(x.shape, target.lanes, GAP).write(x), "y": Lanes(x.shape, target.lanes, GAP)}
+    settings = {"C": 10, "pixels": size[0] * size[1], "logarithm": int(logarithm)}
+    groups, live = values["x"].groups, values["x"].live
+    call(target, "softmax_forward", groups, live, values, **settings)
+    near(values["y"].read(), right)
+    del values["x"]
+    values["y_gradient"] = Lanes(x.shape, target.lanes, GAP).write(gradient, dead=0.0)
+    values["x_gradient"] = Lanes(x.shape, target.lanes, GAP).write(before, dead=0.0)
+    call(target, "softmax_backward", groups, live, values, **settings, accumulate=int(accumulate))
+    assert source.grad is not None
+    near(values["x_gradient"].read(), source.grad + torch.tensor(before) * accumulate, 5e-6)
+    assert not values["x_gradient"].pictures[x.shape[0] :].any()

@@ -56,7 +56,6 @@ class CopyBlock(SliceBlock):
     algorithm = "copy"
 
     def __init__(self, source: Value, output: Value) -> None:
-        assert source.shape == output.shape
         super().__init__(source, output)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pellucid.errors import UsageError, unknown
 from pellucid.lanes.blocks.base import Block
 
 if TYPE_CHECKING:
     from pellucid.lanes.build import Build
     from pellucid.lanes.values import Memory, Value
 
-__all__ = ["AdaptivePoolBlock", "AveragePoolBlock", "MaxPoolBlock", "MeanBlock", "SoftmaxBlock"]
+__all__ = ["REDUCTIONS", "AdaptivePoolBlock", "AveragePoolBlock", "MaxPoolBlock", "MeanBlock", "SoftmaxBlock"]
 
 _BYTE = 255  # the largest window whose winners fit into bytes, one number being kept for "none"
-_REDUCTIONS = ("mean", "sum", "amax", "amin")
+REDUCTIONS = ("mean", "sum", "amax", "amin")
 
 
 def _pair(given: tuple[int, ...], missing: int) -> tuple[int, int]:
@@ -165,15 +166,16 @@ class MeanBlock(Block):
     """
 
     def __init__(self, source: Value, output: Value, axes: str, word: str = "mean") -> None:
-        assert word in _REDUCTIONS
+        if not self.reduces(axes, source.shape):
+            raise UsageError(f"there is no kernel that reduces {source.shape} over {axes}", fits="axes side by side")
+        if word not in REDUCTIONS:
+            raise unknown("reduction", word, REDUCTIONS)
         self.name, self.inputs, self.outputs = output.name, (source,), (output,)
         self.axes, self.word = axes, word
         self.algorithm = f"{word} over {axes}"
         sizes = dict(zip("CHW", source.shape, strict=True))
         gone = [axis for axis in "CHW" if axis in axes and sizes[axis] > 1] or ["W"]
         first, last = "CHW".index(gone[0]), "CHW".index(gone[-1])
-        between = "CHW"[first : last + 1]
-        assert all(axis in gone or sizes[axis] == 1 for axis in between), f"no kernel reduces over {axes}"
         self._parts = {"outer": 1, "count": 1, "inner": 1}
         for i, axis in enumerate("CHW"):
             self._parts["outer" if i < first else "count" if i <= last else "inner"] *= sizes[axis]

@@ -83,7 +83,14 @@ class PixelShuffleBlock(Block):
         """One way or the other; the kernels call the map with more channels x."""
         x, y = (source, output) if to_space else (output, source)
         _, H, W = x.shape
-        fields = {"C": y.channels, "H": H, "W": W, "r": self.factor, "G": build.groups, "live": build.live}
+        fields: dict[str, Any] = {
+            "C": y.channels,
+            "H": H,
+            "W": W,
+            "r": self.factor,
+            "G": build.groups,
+            "live": build.live,
+        }
         kernel = "pixel_shuffle" if to_space else "pixel_unshuffle"
         build.kernel(kernel, x=x, y=y, accumulate=accumulate, **fields)
 
