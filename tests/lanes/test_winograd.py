@@ -126,23 +126,50 @@ class Case:
         return array.ctypes.data
 
 
-def each(arguments: Any, case: Case, kernel: str, *, groups: bool) -> None:
-    """Run by groups."""
-    assert groups
+def by_groups(case: Case, kernel: str, arguments: Any) -> None:
+    """Run a kernel by groups."""
     case.library.call(kernel, arguments, groups=case.X.groups, slots=min(8, case.X.groups))
 
 
+def ranges(case: Case, arguments: Any) -> list[Any]:
+    """The arguments for all groups in two parts, the second smaller, as a large batch is done."""
+    first = -(-case.X.groups // 2) if case.X.groups > 1 else 1
+    made = []
+    for begin, count in ((0, first), (first, case.X.groups - first)):
+        if count:
+            part = type(arguments).from_buffer_copy(arguments)
+            part.first_group, part.group_count = begin, count
+            made.append(part)
+    return made
+
+
+def everywhere(case: Case, arguments: Any, inputs: int, kernels: int, height: int, width: int) -> None:
+    """The three stages over many groups at once, with memory of the documented size between."""
+    lanes = case.library.lanes
+    for part in ranges(case, arguments):
+        tiles = part.group_count * -(-height // case.tile) * -(-width // case.tile)
+        points = case.memory("points", case.points * (tiles * inputs + 1) * lanes)
+        products = case.memory("products", case.points * (tiles * -(-kernels // 4) * 4 + 1) * lanes)
+        part.points, part.products, part.block = points.ctypes.data, products.ctypes.data, 32
+        case.library.call("winograd_wide_input", part, units=part.group_count)
+        case.library.call("winograd_wide_products", part, units=case.points * -(-kernels // 32))
+        case.library.call("winograd_wide_output", part, units=part.group_count)
+
+
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("tile", [4, 2])
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("shape", SHAPES, ids=NAMES)
-def test_forward(shape: Shape, target: str, tile: int) -> None:
+def test_forward(shape: Shape, target: str, tile: int, wide: bool) -> None:
     case = Case(shape, on_target(target), tile)
     case.X.write(case.x)
     sums = case.memory("statistics", case.X.groups * shape.K * 3 * case.library.lanes)
-    arguments = case.arguments(
-        packed=case.packed(False), bias=case.bias.ctypes.data, statistics=sums.ctypes.data
-    )
-    each(arguments, case, "winograd_forward", groups=True)
+    bias = case.bias.ctypes.data
+    arguments = case.arguments(packed=case.packed(False), bias=bias, statistics=sums.ctypes.data)
+    if wide:
+        everywhere(case, arguments, shape.C, shape.K, *shape.out)
+    else:
+        by_groups(case, "winograd_forward", arguments)
     wanted = shape.convolve(*(torch.from_numpy(a).double() for a in (case.x, case.w, case.bias)))
     close(case.Y.read(), wanted)
     statistics(case, sums)
@@ -155,20 +182,27 @@ def statistics(case: Case, memory: Floats) -> None:
     shift, total, squares = numpy.moveaxis(memory[:-16].reshape(groups, K, 3, lanes).astype(float), 2, 0)
     values = case.Y.pictures.reshape(groups, lanes, K, -1).transpose(0, 2, 1, 3).astype(float) - shift[..., None]
     assert numpy.abs(shift).max() > 0.1
-    numpy.testing.assert_allclose(total, values.sum(-1), rtol=1e-5, atol=1e-4 * max(1, numpy.abs(values).sum(-1).max()) / 10)
+    numpy.testing.assert_allclose(
+        total, values.sum(-1), rtol=1e-5, atol=1e-4 * max(1, numpy.abs(values).sum(-1).max()) / 10
+    )
     numpy.testing.assert_allclose(squares, (values**2).sum(-1), rtol=1e-5, atol=1e-3)
 
 
-@pytest.mark.parametrize("accumulate", [0, 1])
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("tile", [4, 2])
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("shape", SHAPES, ids=NAMES)
-def test_input_gradient(shape: Shape, target: str, tile: int, accumulate: int) -> None:
+def test_input_gradient(shape: Shape, target: str, tile: int, wide: bool) -> None:
     case = Case(shape, on_target(target), tile)
     case.Y.write(case.dy, 0)
-    before = random(*case.x.shape, seed=5)
+    before, accumulate = random(*case.x.shape, seed=5), int(shape.C % 2)
     case.X.write(before)
-    each(case.arguments(packed=case.packed(True), accumulate=accumulate), case, "winograd_input_gradient", groups=True)
+    arguments = case.arguments(packed=case.packed(True), accumulate=accumulate)
+    if wide:
+        arguments.is_gradient = 1
+        everywhere(case, arguments, shape.K, shape.C, shape.H, shape.W)
+    else:
+        by_groups(case, "winograd_input_gradient", arguments)
     close(case.X.read(), gradients(case)[0] + accumulate * torch.from_numpy(before))
     case.guarded()
 
@@ -177,11 +211,27 @@ def gradients(case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """dL/dx, dL/dw and dL/dbias in float64."""
     x, w, bias = (torch.from_numpy(a).double().requires_grad_() for a in (case.x, case.w, case.bias))
     case.shape.convolve(x, w, bias).backward(torch.from_numpy(case.dy).double())
-    assert x.grad is not None and w.grad is not None and bias.grad is not None
+    assert x.grad is not None
+    assert w.grad is not None
+    assert bias.grad is not None
     return x.grad, w.grad, bias.grad
 
 
-@pytest.mark.parametrize("how", ["by groups", "blocks", "rows"])
+def everywhere_weight(case: Case, arguments: Any) -> None:
+    """The stages of the weight's gradient over many groups at once."""
+    s, lanes, (height, width) = case.shape, case.library.lanes, case.shape.out
+    for i, part in enumerate(ranges(case, arguments)):
+        pictures = part.group_count * -(-height // case.tile) * -(-width // case.tile) * lanes
+        points = case.memory("points", case.points * (pictures * -(-s.C // lanes) * lanes + lanes))
+        products = case.memory("products", case.points * (pictures * s.K + lanes))
+        part.points, part.products, part.block = points.ctypes.data, products.ctypes.data, 12
+        part.accumulate = int(i > 0)
+        case.library.call("winograd_wide_turned_input", part, units=part.group_count)
+        case.library.call("winograd_wide_output_gradient", part, units=part.group_count)
+        case.library.call("winograd_wide_weight_products", part, units=case.points * -(-s.K // 12))
+
+
+@pytest.mark.parametrize("how", ["by groups", "blocks", "rows", "wide"])
 @pytest.mark.parametrize("tile", [4, 2])
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("shape", SHAPES, ids=NAMES)
@@ -190,12 +240,17 @@ def test_weight_gradient(shape: Shape, target: str, tile: int, how: str) -> None
     case.X.write(case.x)
     case.Y.write(case.dy, 0)
     lanes, groups = case.library.lanes, case.X.groups
-    parts = min(groups, 8 if how == "by groups" else 2)
+    parts = {"by groups": min(groups, 8), "wide": 1}.get(how, min(groups, 2))
     memory = case.memory("parts", parts * case.points * shape.K * -(-shape.C // lanes) * lanes)
-    biases, found = case.memory("biases", parts * shape.K), case.memory("dw", case.w.size)
+    biases, found = (
+        case.memory("biases", (groups if how == "wide" else parts) * shape.K),
+        case.memory("dw", case.w.size),
+    )
     arguments = case.arguments(parts=memory.ctypes.data, bias=biases.ctypes.data, part_count=parts)
     if how == "by groups":
-        each(arguments, case, "winograd_weight_gradient", groups=True)
+        by_groups(case, "winograd_weight_gradient", arguments)
+    elif how == "wide":
+        everywhere_weight(case, arguments)
     else:
         arguments.row_sets, arguments.block = int(how == "rows"), 12
         units = parts * -(-shape.K // 12) * (tile // 2 + 1 if how == "rows" else 1)
@@ -204,5 +259,5 @@ def test_weight_gradient(shape: Shape, target: str, tile: int, how: str) -> None
     case.library.call("winograd_weight_finish", arguments, units=shape.K)
     _, dw, dbias = gradients(case)
     close(found[:-16].reshape(dw.shape), dw)
-    close(biases[:-16].reshape(parts, shape.K).sum(0), dbias)
+    close(biases[:-16].reshape(-1, shape.K).sum(0), dbias)
     case.guarded()

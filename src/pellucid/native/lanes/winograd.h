@@ -28,12 +28,12 @@ struct WinogradArguments {
   int32_t Q;
   int32_t pad_h;  // before
   int32_t pad_w;
-  int32_t accumulate;   // whether x (input's gradient) is added to, not written
+  int32_t accumulate;   // whether x (input's gradient) or parts (wide weight's gradient) are added to, not written
   int32_t tile;         // 4 or 2
   int32_t first_group;  // wide: the first of the groups to do
   int32_t group_count;  // wide: how many
   int32_t is_gradient;  // wide: whether dL/dx is computed from dL/dy, not y from x
   int32_t part_count;   // weight gradient: parts of the batch
   int32_t row_sets;     // weight gradient: pairs of rows of points in one unit: all (0) or one (1)
-  int32_t block;        // weight gradient: kernels k of one unit; 0: all
+  int32_t block;        // weight gradient and wide: kernels k of one unit; 0: all
 };

@@ -54,7 +54,7 @@ struct Chunk {
 };
 
 // points[point][c][place + tile of the chunk], `plane` floats from point to point.
-template <int M>
+template <int M, bool STREAM>
 PELLUCID_INLINE void TransformInput(const Correlation& n, int64_t group, const Chunk& chunk, float* points,
                                     int64_t plane) {
   constexpr int A = M + 2;
@@ -67,13 +67,20 @@ PELLUCID_INLINE void TransformInput(const Correlation& n, int64_t group, const C
       int64_t row;
       const float* x = Window<A>(pictures, int(t / tiling.across * M - n.pad_h), int(t % tiling.across * M - n.pad_w),
                                  edge, row);
-      const auto store = [=](int point, Vector v) { Store(out + point * plane, v); };
+      const auto store = [=](int point, Vector v) {
+        if constexpr (STREAM)
+          Stream(out + point * plane, v);
+        else
+          Store(out + point * plane, v);
+      };
       InputPair<M, 0>(x, row, store);
       InputPair<M, 1>(x, row, store);
       if constexpr (M == 4) InputPair<M, 2>(x, row, store);
     }
   }
 }
+
+constexpr int64_t kNearBytes = 24 << 10;  // of a chunk's points that stay in L1 while all kernels use them
 
 // The sums of a channel for batch normalisation.
 struct Sums {

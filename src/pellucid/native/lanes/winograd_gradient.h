@@ -108,6 +108,21 @@ PELLUCID_INLINE void TransformOutputGradient(const WinogradArguments& a, int64_t
   }
 }
 
+// bias[k] += sum of dL/dy, picture by picture; begins says whether from 0.
+PELLUCID_INLINE void SumBias(const WinogradArguments& a, int64_t group, int64_t k, int64_t k_end, float* bias, bool begins) {
+  const int64_t pixels = int64_t(a.P) * a.Q;
+  for (; k < k_end; k++) {
+    const float* y = a.y + group * a.y_group + k * pixels * kLanes;
+    Vector even{}, odd{};
+    for (int64_t i = 0; i + 1 < pixels; i += 2) {
+      even += Load(y + i * kLanes);
+      odd += Load(y + (i + 1) * kLanes);
+    }
+    if (pixels % 2) even += Load(y + (pixels - 1) * kLanes);
+    bias[k] = (begins ? 0.0f : bias[k]) + Sum(even + odd);
+  }
+}
+
 struct GradientProduct {
   const float* x;   // [picture][vectors][L]
   const float* dy;  // [k][picture], rows dy_row floats apart

@@ -9,12 +9,10 @@ namespace pellucid::lanes::PELLUCID_ISA {
 namespace {
 
 constexpr int64_t kPointBytes = 1200 << 10;  // of a chunk
-constexpr int64_t kNearBytes = 24 << 10;     // of a chunk's points that stay in L1 while all kernels use them
-
 // Sum over all C channels, as many at a time as stay in L1.
 PELLUCID_INLINE void MultiplyChannels(const float* points, int64_t channels, int64_t tiles, const float* weights,
                                       int64_t weight_block, int64_t blocks, float* products) {
-  const Blocks parts(channels, Most(1, kNearBytes / (tiles * kLanes * 4)));
+  const Blocks parts(channels, Most(1, kNearBytes / (tiles * kLanes * int64_t(sizeof(float)))));
   for (int64_t i = 0; i < parts.count; i++) {
     const int64_t c = parts.begin(i);
     Multiply({points + c * tiles * kLanes, weights + c * kKernelBlock, i == 0 ? nullptr : products, products,
@@ -35,7 +33,7 @@ void Correlate(const Correlation& n, const float* packed, int64_t group) {
   float* products = pellucid_lanes_scratch(1, kPoints * plane_out);
   for (int64_t i = 0; i < chunks.count; i++) {
     const Chunk chunk{chunks.begin(i), chunks.begin(i + 1), 0, chunks.length(i)};
-    TransformInput<M>(n, group, chunk, points, plane);
+    TransformInput<M, false>(n, group, chunk, points, plane);
     for (int64_t k = 0; k < weights.groups(); k++) {
       for (int point = 0; point < kPoints; point++)
         MultiplyChannels(points + point * plane, n.C, chunk.tiles, weights.of(k, point), weights.block_floats(),
