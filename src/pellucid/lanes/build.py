@@ -109,6 +109,10 @@ class Build:
         """dL/d(a tensor of the pass)."""
         return self._base(f"slot_gradient:{name}")
 
+    def seed(self) -> Base:
+        """Where the pass's seed stands, an int64 number, the same on its way back."""
+        return self._base("seed:")
+
     def makes_slot(self, name: str, shape: tuple[int, ...]) -> None:
         """A tensor of the pass that steps fill: made anew at each pass, since whoever gets it may keep it."""
         self.slot_shapes[name] = shape

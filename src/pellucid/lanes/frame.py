@@ -73,12 +73,14 @@ class Frame:
         self.held: list[Tensor] = []  # copies that must outlive a call
         self.seconds: dict[Emitted | Host, float] | None = None
         self.keeps_graph = False
+        # Drawn from PyTorch's generator: whoever seeds that repeats a pass, dropout and all.
+        self.seed = torch.randint(2**62, (1,)) if "seed:" in bases else torch.zeros(1, dtype=torch.int64)
 
     def again(self) -> Frame:
         """The same pass for one more way back, which may overwrite this one's memory and gradients."""
         frame = Frame(self.bases, self.slot_shapes, self.arena.copy(), self.tensor_of)
         frame.shapes, frame.state, frame.keeps_graph = self.shapes, self.state, self.keeps_graph
-        frame.seconds = self.seconds
+        frame.seconds, frame.seed = self.seconds, self.seed
         return frame
 
     def addresses(self, used: Sequence[int]) -> ctypes.Array[ctypes.c_void_p]:
@@ -93,6 +95,8 @@ class Frame:
         kind, _, name = base.partition(":")
         if kind == "arena":
             return self.arena.address
+        if kind == "seed":
+            return self.seed.data_ptr()
         if kind == "parameter":
             return self.contiguous(self.tensor_of(name))
         if kind == "slot":

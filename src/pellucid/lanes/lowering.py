@@ -20,7 +20,7 @@ from pellucid.lanes.blocks.base import Block
 from pellucid.lanes.blocks.border import Enter, Leave
 from pellucid.lanes.blocks.expression import Expression
 from pellucid.lanes.blocks.island import Island
-from pellucid.lanes.blocks.map import MapBlock
+from pellucid.lanes.blocks.map import MapBlock, Pooling
 from pellucid.lanes.build import Build
 from pellucid.lanes.values import Value
 
@@ -81,12 +81,12 @@ class Lowering:
         self.blocks: list[Block] = []
         self.reasons: dict[str, str] = {}
         self.counters: list[str] = []
-        self.taken: dict[str, Block] = {}  # nodes that a block of several nodes has computed before their turn
         self._entries: dict[str, Entry] = {name: Outside(name) for name in inputs}
         self._slot_needs = dict(inputs)
         self._entered: dict[str, Seen] = {}
         self._left: dict[str, str] = {}
         self._open: list[Node] = []
+        self._streams = 0
         self._nodes = {node.name: node for node in graph.nodes}
         self._shapes = {own.name: own.shape(build.batch) for own in graph.inputs}
         self.readers = Counter(ref.name for node in graph.nodes for ref in references((node.arguments, node.options)))
@@ -225,6 +225,11 @@ class Lowering:
         value = self.build.value(node.name, sizes["C"], sizes.get("H", 1), sizes.get("W", 1))
         return replace(value, needs_gradient=self.needs_gradient(inputs, parameters))
 
+    def output_of(self, node: Node, shape: Sequence[int], inputs: Sequence[Value]) -> Value:
+        """A new feature map of a shape (C, H, W) for a node's result."""
+        value = self.build.value(node.name, *shape)
+        return replace(value, needs_gradient=self.needs_gradient(inputs, ()))
+
     def needs_gradient(self, inputs: Sequence[Value], parameters: Sequence[str | None]) -> bool:
         """Whether a result of such inputs and parameters has a gradient to pass on."""
         wants = any(self.build.wants(name) for name in parameters if name)
@@ -232,18 +237,30 @@ class Lowering:
 
     def materialise(self, expression: Expression, node: Node | None) -> Value:
         """An expression as a feature map of its own; one that is a feature map stays as it is."""
-        plain = expression.plain
-        if plain is not None:
-            return plain
-        c, h, w = expression.shape
-        value = self.build.value(node.name if node else "map", c, h, w)
-        needs = self.needs_gradient(expression.values, expression.parameters)
-        value = replace(value, needs_gradient=needs)
-        block = MapBlock(expression, value)
-        if node is not None:
-            block.name = node.name
-        self.add(block)
+        if expression.value is not None:
+            return expression.value
+        return self.pooled(expression, node, None, expression.shape)
+
+    def pooled(
+        self, expression: Expression, node: Node | None, pooling: Pooling | None, shape: tuple[int, int, int]
+    ) -> Value:
+        """An expression, pooled or not, as a feature map of its own."""
+        value = self.build.value(node.name if node else "map", *shape)
+        values = [leaf.value for leaf in expression.leaves if leaf.value is not None]
+        norms = [name for leaf in expression.leaves if leaf.norm is not None for name in leaf.norm.parameters]
+        names = [name for leaf in expression.leaves for name in (leaf.parameter, leaf.scale, leaf.shift)]
+        value = replace(value, needs_gradient=self.needs_gradient(values, [*names, *norms]))
+        self.add(MapBlock(expression, value, pooling, name=node.name if node else ""), node)
         return value
+
+    def producer(self, value: Value) -> Block | None:
+        """The block that writes a whole feature map, and no part of it."""
+        return next((block for block in reversed(self.blocks) if value in block.outputs), None)
+
+    def stream(self) -> int:
+        """A number of its own for each dropout."""
+        self._streams += 1
+        return self._streams
 
     def outside(self, name: str) -> str:
         """A result as a tensor of PyTorch; returns its slot."""

@@ -22,7 +22,14 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 _PLANS = 8  # plans that are kept: batch sizes and modes in turn
 
 
-def lower(module: nn.Module, *, exact: bool = False, tune: bool = True) -> Lanes:
+def lower(
+    module: nn.Module,
+    *,
+    exact: bool = False,
+    tune: bool = True,
+    instructions: str | None = None,
+    choices: Mapping[str, str] | None = None,
+) -> Lanes:
     """A module that computes what ``module`` does, several times faster on a CPU, in float32.
 
     It shares parameters, buffers and modes with ``module``: train either, save either, load into either. Any loss,
@@ -34,13 +41,15 @@ def lower(module: nn.Module, *, exact: bool = False, tune: bool = True) -> Lanes
         exact: direct convolution alone: each sum in a fixed order, term by term, no Winograd.
         tune: measure which algorithm is fastest for each convolution at its first use, and remember it on disk; else
             choose by rules.
+        instructions: the instruction set to use; the best of this machine by default.
+        choices: algorithms chosen before (``Lanes.choices``), taken again as they are.
 
     Raises:
         UsageError: where the native library is missing.
     """
     if reason := why_not():
         raise UsageError(f"lanes cannot run here: {reason}", fits="the module itself: PyTorch computes the same")
-    return Lanes(module, exact=exact, tune=tune)
+    return Lanes(module, exact=exact, tune=tune, instructions=instructions, choices=choices)
 
 
 class Lanes(nn.Module):
@@ -52,20 +61,43 @@ class Lanes(nn.Module):
 
     module: nn.Module
 
-    def __init__(self, module: nn.Module, *, exact: bool = False, tune: bool = True) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        exact: bool = False,
+        tune: bool = True,
+        instructions: str | None = None,
+        choices: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         own = vars(self)
-        own["module"], own["_exact"], own["_tune"] = module, exact, tune
+        own["module"], own["_settings"] = module, {"exact": exact, "tune": tune, "instructions": instructions}
         # The same dictionaries: the same names in state_dict, and whatever is put into one is in the other.
         own["_parameters"], own["_buffers"], own["_modules"] = module._parameters, module._buffers, module._modules
         own["_parts"] = tuple(module.modules())
         own["_owners"] = _owners(module)
-        own["_library"] = library()
+        own["_library"] = library(instructions)
         own["_pool"] = Pool(self._library)
-        own["_chooser"] = Chooser(self._library, exact=exact, tune=tune)
+        own["_chooser"] = Chooser(self._library, exact=exact, tune=tune, choices=choices)
         own["_graphs"], own["_plans"] = {}, {}
         own["reasons"] = {}
         self.training = module.training
+
+    @property
+    def choices(self) -> Mapping[str, str]:
+        """The algorithms in use, by convolution, pass and batch size."""
+        chosen: Mapping[str, str] = self._chooser.choices
+        return chosen
+
+    @property
+    def instructions(self) -> str:
+        """The instruction set in use."""
+        return str(self._library.target.name)
+
+    def is_current(self) -> bool:
+        """Whether the network still has the parts that it had when it was lowered."""
+        return tuple(self.module.modules()) == self._parts
 
     def train(self, mode: bool = True) -> Lanes:
         """Training or evaluation, for the network too."""
@@ -161,17 +193,17 @@ class Lanes(nn.Module):
                 )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Lanes:
-        return Lanes(copy.deepcopy(self.module, memo), exact=self._exact, tune=self._tune)
+        return Lanes(copy.deepcopy(self.module, memo), **self._settings, choices=self.choices)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.module, self._exact, self._tune)
+        return _again, (self.module, self._settings, dict(self.choices))
 
     def __repr__(self) -> str:
         return f"Lanes({self.module!r})"
 
 
-def _again(module: nn.Module, exact: bool, tune: bool) -> Lanes:
-    return Lanes(module, exact=exact, tune=tune)
+def _again(module: nn.Module, settings: dict[str, Any], choices: dict[str, str]) -> Lanes:
+    return Lanes(module, **settings, choices=choices)
 
 
 def _fits(tensor: Any) -> bool:
