@@ -150,7 +150,7 @@ struct MishParts {
   Vector tanh, derivative;  // of the hyperbolic tangent by x
 };
 PELLUCID_INLINE MishParts MishOf(Vector x) {
-  const Vector e = ExpWithin(x, -87.0f, 20.0f);
+  const Vector e = x < -87.0f ? Vector{} : ExpWithin(x, -87.0f, 20.0f);
   const Vector n = e * (e + 2.0f), r = 1.0f / (n + 2.0f);
   return {n * r, 4.0f * e * (e + 1.0f) * r * r};
 }

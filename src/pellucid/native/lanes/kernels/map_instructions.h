@@ -265,7 +265,7 @@ struct Dropout {
   uint32_t limit;          // of the hash's upper 24 bits: below it a number is dropped
   float scale;
 
-  Dropout(const MapInstruction& i, int64_t group) {
+  void Begin(const MapInstruction& i, int64_t group) {
     uint64_t seed;
     memcpy(&seed, i.seed, sizeof seed);
     for (int lane = 0; lane < kLanes; lane++) {

@@ -81,12 +81,18 @@ PELLUCID_INLINE void EachTile(const MapArguments& a, Use&& use) {
 // What one lane group's tiles are computed with.
 struct MapState {
   const MapArguments& a;
-  int64_t group;
   int64_t pixels;
   float* values;                       // [kRegisters][kTileFloats]
   const float* value[kRegisters];      // where each register's numbers are: in `values`, or in the leaf itself
   const float* leaf[kMapLeaves];       // each leaf's numbers of this group
+  Dropout dropouts[kMapInstructions];  // of those instructions that are a dropout
 };
+
+PELLUCID_INLINE void Begin(MapState& s, int64_t group) {
+  for (int r = 0; r < s.a.leaf_count; r++) s.leaf[r] = s.a.leaves[r].x + group * s.a.leaves[r].x_group;
+  for (int k = 0; k < s.a.instruction_count; k++)
+    if (s.a.instructions[k].code == kDropout) s.dropouts[k].Begin(s.a.instructions[k], group);
+}
 
 PELLUCID_INLINE float* OwnValue(const MapState& s, int r) { return s.values + r * kTileFloats; }
 PELLUCID_INLINE float ScaleOf(const MapLeaf& leaf, int64_t c) { return leaf.scale ? leaf.scale[c] : 1.0f; }
@@ -136,7 +142,7 @@ PELLUCID_INLINE void Drop(const MapState& s, const Tile& t, const MapInstruction
 }
 
 // Runs the instructions over a tile; the last one's result goes to `result` if that is not null.
-static void RunTile(MapState& s, const Tile& t, const Dropout* dropouts, float* result) {
+static void RunTile(MapState& s, const Tile& t, float* result) {
   const int leaves = s.a.leaf_count, instructions = s.a.instruction_count, n = t.n;
   for (int r = 0; r < leaves; r++) ReadLeaf(s, t, r);
   for (int k = 0; k < instructions; k++) {
@@ -145,7 +151,7 @@ static void RunTile(MapState& s, const Tile& t, const Dropout* dropouts, float* 
     s.value[leaves + k] = out;
     const float* l = s.value[in.left];
     if (in.code == kDropout) {
-      Drop(s, t, in, *dropouts++, l, out);
+      Drop(s, t, in, s.dropouts[k], l, out);
     } else if (IsBinary(in)) {
       const float* r = s.value[in.right];
       WithBinary(in, [=](auto f) {
@@ -159,11 +165,5 @@ static void RunTile(MapState& s, const Tile& t, const Dropout* dropouts, float* 
   }
 }
 
-PELLUCID_INLINE int Dropouts(const MapArguments& a, int64_t group, Dropout* into) {
-  int count = 0;
-  for (int k = 0; k < a.instruction_count; k++)
-    if (a.instructions[k].code == kDropout) new (into + count++) Dropout(a.instructions[k], group);
-  return count;
-}
 
 }  // namespace pellucid::lanes::PELLUCID_ISA
