@@ -20,6 +20,7 @@ from pellucid.lanes.blocks.base import Block
 from pellucid.lanes.blocks.border import Enter, Leave
 from pellucid.lanes.blocks.expression import Expression
 from pellucid.lanes.blocks.island import Island
+from pellucid.lanes.blocks.local_response_norm import LocalResponse, local_response_norms
 from pellucid.lanes.blocks.map import MapBlock, Pooling
 from pellucid.lanes.build import Build
 from pellucid.lanes.values import Value
@@ -88,6 +89,8 @@ class Lowering:
         self._open: list[Node] = []
         self._streams = 0
         self._nodes = {node.name: node for node in graph.nodes}
+        self._responses = local_response_norms(graph)  # by the last node of each
+        self._inside = {name for last, found in self._responses.items() for name in found.nodes if name != last}
         self._shapes = {own.name: own.shape(build.batch) for own in graph.inputs}
         self.readers = Counter(ref.name for node in graph.nodes for ref in references((node.arguments, node.options)))
         self.readers.update(graph.outputs)
@@ -95,12 +98,13 @@ class Lowering:
     def run(self) -> Lowered:
         """Lower every node."""
         for node in self.graph.nodes:
-            if node.number is not None or self._is_counter(node):
+            if node.number is not None or node.name in self._inside or self._is_counter(node):
                 continue
             try:
                 self._entries[node.name] = self._lowered(node)
             except Refused as refused:
-                self._leave_to_pytorch(node, str(refused))
+                for part in self._parts(node):
+                    self._leave_to_pytorch(part, str(refused))
         outputs = tuple(self.outside(name) for name in self.graph.outputs)
         self._close()
         return Lowered(tuple(self.blocks), self.reasons, tuple(self.counters), outputs)
@@ -113,7 +117,15 @@ class Lowering:
                 return True
         return False
 
+    def _parts(self, node: Node) -> list[Node]:
+        """The nodes that a node stands for: itself, and before it the others of its local response norm."""
+        found = self._responses.get(node.name)
+        return [node] if found is None else [part for part in self.graph.nodes if part.name in found.nodes]
+
     def _lowered(self, node: Node) -> Entry:
+        if node.name in self._responses:
+            made: Entry = self._rules[LocalResponse](self, node, self._responses[node.name])
+            return made
         rule = self._rules.get(type(node.op))
         if rule is None:
             raise Refused(f"there is no kernel for {node.target}")

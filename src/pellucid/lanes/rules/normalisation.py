@@ -12,7 +12,7 @@ from pellucid.lanes.blocks.layer_norm import GroupNormBlock, LayerNormBlock
 from pellucid.lanes.blocks.local_response_norm import LocalResponse, LocalResponseNormBlock
 from pellucid.lanes.lowering import AXES, Entry, Lowering, Refused, Results, Seen
 
-__all__ = ["RULES", "local_response"]
+__all__ = ["RULES"]
 
 
 def _names(lowering: Lowering, arguments: dict[str, Any]) -> tuple[str | None, str | None]:
@@ -97,8 +97,9 @@ def local_response(lowering: Lowering, node: Node, match: LocalResponse) -> Entr
     return Seen(out, AXES[len(node.dims) - 1])
 
 
-RULES = {
+RULES: dict[type, Any] = {
     ops.LayerNorm: layer_norm,
     ops.GroupNorm: group_norm,
     ops.InstanceNorm: instance_norm,
+    LocalResponse: local_response,
 }
