@@ -36,9 +36,13 @@ PELLUCID_INLINE void StoreWinner(uint8_t* winners, int64_t index, Integers tap, 
     *reinterpret_cast<Bytes*>(winners + index * kLanes) = __builtin_convertvector(tap, Bytes);
 }
 
-PELLUCID_INLINE Integers LoadWinner(const uint8_t* winners, int64_t index, bool wide) {
-  if (wide) return LoadIntegers(reinterpret_cast<const float*>(winners) + index * kLanes);
-  return __builtin_convertvector(*reinterpret_cast<const Bytes*>(winners + index * kLanes), Integers);
+// Winners of one output row as integers: the row itself if they are so wide, else spread out in `spread`.
+const float* WinnersOfRow(const uint8_t* winners, int64_t row, int64_t numbers, bool wide, float* spread) {
+  if (wide) return reinterpret_cast<const float*>(winners) + row * numbers;
+  int32_t* to = reinterpret_cast<int32_t*>(spread);
+  winners += row * numbers;
+  for (int64_t i = 0; i < numbers; i++) to[i] = winners[i];
+  return spread;
 }
 
 // The maxima of one input row over the columns' windows, and their taps s: values and taps [Q][L].
@@ -102,8 +106,7 @@ void ColumnMaxima(const Ring& ring, const int32_t* rows, const int32_t* taps, in
     for (int32_t t = 0; t < count; t++) {
       const float* from = ring.memory + rows[t] + q * kLanes;
       Integers tap{};
-      if (keep) tap = LoadIntegers(from + ring.width);
-      if (keep) tap = tap < 0 ? tap : tap + taps[t] * S;
+      if (keep) tap = LoadIntegers(from + ring.width) + taps[t] * S;  // of a column that no place reads: anything
       if (t == 0) best = Best{Load(from), tap};
       else Challenge(best, Load(from), tap);
     }
@@ -157,13 +160,14 @@ bool Tiles2x2(const PoolingArguments& a) {
 
 // dL/dx of the whole map, odd last row and column too: no window reads them.
 template <bool add>
-void MaxPool2x2Back(const PoolingArguments& a, float* x, const float* y, const uint8_t* winners) {
+void MaxPool2x2Back(const PoolingArguments& a, float* x, const float* y, const uint8_t* winners, float* spread) {
   const int64_t row = int64_t(a.W) * kLanes;
   for (int64_t p = 0; p < a.P; p++) {
+    WinnersOfRow(winners, p, int64_t(a.Q) * kLanes, false, spread);
     float* out = x + 2 * p * row;
     for (int64_t q = 0; q < a.Q; q++, out += 2 * kLanes) {
       const Vector gradient = Load(y + (p * a.Q + q) * kLanes);
-      const Integers winner = LoadWinner(winners, p * a.Q + q, false);
+      const Integers winner = LoadIntegers(spread + q * kLanes);
       PELLUCID_UNROLL(4)
       for (int t = 0; t < 4; t++) {
         float* to = out + (t / 2) * row + (t % 2) * kLanes;
@@ -179,23 +183,99 @@ void MaxPool2x2Back(const PoolingArguments& a, float* x, const float* y, const u
   if (!add) memset(x + 2 * a.P * row, 0, size_t((a.H - 2 * a.P) * row) * 4);
 }
 
-template <bool wide>
-void MaxPoolBack(const PoolingArguments& a, float* x, const float* y, const uint8_t* winners, const Axis& rows,
-                 const Axis& columns) {
-  for (int32_t h = 0; h < a.H; h++)
-    for (int32_t w = 0; w < a.W; w++, x += kLanes) {
-      Vector sum = a.accumulate ? Load(x) : Vector{};
-      for (int32_t i = rows.begin[h]; i < rows.begin[h + 1]; i++) {
-        const int64_t p = rows.place[i];
-        const int32_t first_tap = rows.tap[i] * a.S;
-        for (int32_t j = columns.begin[w]; j < columns.begin[w + 1]; j++) {
-          const int64_t from = p * a.Q + columns.place[j];
-          const Integers here = LoadWinner(winners, from, wide) == first_tap + columns.tap[j];
-          sum += Select(here, Load(y + from * kLanes), Vector{});
+// Columns first, first + step, ... of the input whose readers are alike: the same taps of output columns that go up by one.
+struct Alike {
+  int32_t first, length;
+  int32_t at;  // where the taps of the first stand in the axis
+  int32_t taps;
+};
+
+// Windows at stride s have s kinds of columns in the middle of a map.
+int32_t AlikeColumns(const Axis& columns, int32_t step, Alike* runs) {
+  int32_t count = 0;
+  for (int32_t phase = 0; phase < step; phase++)
+    for (int32_t w = phase, fresh = 1; w < columns.outputs; w += step) {
+      const int32_t at = columns.begin[w], taps = columns.begin[w + 1] - at;
+      if (!fresh) {
+        Alike& run = runs[count - 1];
+        bool same = taps == run.taps;
+        for (int32_t t = 0; same && t < taps; t++)
+          same = columns.tap[at + t] == columns.tap[run.at + t] &&
+                 columns.place[at + t] == columns.place[run.at + t] + run.length;
+        if (same) {
+          run.length++;
+          continue;
         }
       }
-      Store(x, sum);
+      runs[count++] = Alike{w, 1, at, taps};
+      fresh = 0;
     }
+  return count;
+}
+
+// An output row that reads an input row: its gradient, its winners, and the input row's first tap in its windows.
+struct RowReader {
+  const float* gradient;
+  const float* winners;
+  int32_t first_tap;
+};
+
+// What one output row gives to alike columns of an input row, n taps each; n = 0: any number.
+template <int n, bool add>
+void GatherAlike(float* x, const RowReader& row, const Axis& columns, const Alike& run, int32_t step) {
+  const int32_t taps = n ? n : run.taps;
+  const int32_t* tap = columns.tap + run.at;
+  const float *gradient[n + 1], *winners[n + 1];
+  Integers wanted[n + 1];
+  for (int32_t t = 0; t < n; t++) {
+    gradient[t] = row.gradient + columns.place[run.at + t] * kLanes;
+    winners[t] = row.winners + columns.place[run.at + t] * kLanes;
+    wanted[t] = Integers{} + (row.first_tap + tap[t]);
+  }
+  x += int64_t(run.first) * kLanes;
+  for (int64_t i = 0; i < run.length; i++, x += step * kLanes) {
+    Vector sum = add ? Load(x) : Vector{};
+    PELLUCID_UNROLL(4)
+    for (int32_t t = 0; t < taps; t++) {
+      const int64_t at = n ? 0 : (columns.place[run.at + t] + i) * kLanes;
+      const float* from = n ? gradient[t] + i * kLanes : row.gradient + at;
+      const float* winner = n ? winners[t] + i * kLanes : row.winners + at;
+      const Integers tap_of_place = n ? wanted[t] : Integers{} + (row.first_tap + tap[t]);
+      sum = LoadIntegers(winner) == tap_of_place ? sum + Load(from) : sum;
+    }
+    Store(x, sum);
+  }
+}
+
+template <bool add>
+void GatherRow(float* x, const RowReader& row, const Axis& columns, const Alike* runs, int32_t count, int32_t step) {
+  for (int32_t i = 0; i < count; i++) {
+    if (runs[i].taps == 1) GatherAlike<1, add>(x, row, columns, runs[i], step);
+    else if (runs[i].taps == 2) GatherAlike<2, add>(x, row, columns, runs[i], step);
+    else if (runs[i].taps == 3) GatherAlike<3, add>(x, row, columns, runs[i], step);
+    else if (!add || runs[i].taps) GatherAlike<0, add>(x, row, columns, runs[i], step);
+  }
+}
+
+// One channel. The ring holds the winners of output rows that several input rows have in their windows.
+void MaxPoolBack(const PoolingArguments& a, float* x, const float* y, const uint8_t* winners, const Axis& rows,
+                 const Axis& columns, const Ring& ring, const Alike* runs, int32_t count) {
+  const int32_t step = a.adaptive ? 1 : a.stride_w;
+  for (int32_t i = 0; i < ring.depth; i++) ring.holds[i] = -1;
+  for (int32_t h = 0; h < a.H; h++, x += int64_t(a.W) * kLanes) {
+    bool add = a.accumulate;
+    for (int32_t i = rows.begin[h]; i < rows.begin[h + 1]; i++, add = true) {
+      const int32_t p = rows.place[i], slot = p % ring.depth;
+      float* spread = ring.memory + slot * ring.width;
+      RowReader row{y + p * ring.width, spread, rows.tap[i] * a.S};
+      if (a.wide_winners || ring.holds[slot] != p)
+        row.winners = WinnersOfRow(winners, p, ring.width, a.wide_winners, spread);
+      ring.holds[slot] = p;
+      if (add) GatherRow<true>(x, row, columns, runs, count, step);
+      else GatherRow<false>(x, row, columns, runs, count, step);
+    }
+    if (!add) memset(x, 0, size_t(a.W) * kLanes * 4);
+  }
 }
 
 }  // namespace
@@ -235,19 +315,20 @@ void MaxPoolBackward(const void* arguments, const PellucidUnits* range) {
   float* memory = pellucid_lanes_scratch(0, WindowsFloats(RowWindows(a)) + WindowsFloats(ColumnWindows(a)));
   const Axis rows = Transposed(Windows(a, RowWindows(a), memory), a.H, memory);
   const Axis columns = Transposed(Windows(a, ColumnWindows(a), memory), a.W, memory);
+  const int32_t depth = Span(rows);
+  Ring ring{nullptr, nullptr, nullptr, depth, int64_t(a.Q) * kLanes};
+  ring.memory = pellucid_lanes_scratch(1, depth * (ring.width + 1));
+  ring.holds = reinterpret_cast<int32_t*>(ring.memory + depth * ring.width);
+  Alike* runs = reinterpret_cast<Alike*>(pellucid_lanes_scratch(2, 4 * int64_t(a.W)));
+  const int32_t count = AlikeColumns(columns, a.adaptive ? 1 : a.stride_w, runs);
   for (int64_t g = range->begin; g < range->end; g++)
     for (int64_t c = 0; c < a.C; c++) {
       float* x = a.x + g * a.x_group + c * x_channel;
       const float* y = a.y + g * a.y_group + c * y_channel;
       const uint8_t* winners = a.winners + (g * a.C + c) * winner_channel;
-      if (Tiles2x2(a)) {
-        if (a.accumulate) MaxPool2x2Back<true>(a, x, y, winners);
-        else MaxPool2x2Back<false>(a, x, y, winners);
-      } else if (a.wide_winners) {
-        MaxPoolBack<true>(a, x, y, winners, rows, columns);
-      } else {
-        MaxPoolBack<false>(a, x, y, winners, rows, columns);
-      }
+      if (!Tiles2x2(a)) MaxPoolBack(a, x, y, winners, rows, columns, ring, runs, count);
+      else if (a.accumulate) MaxPool2x2Back<true>(a, x, y, winners, ring.memory);
+      else MaxPool2x2Back<false>(a, x, y, winners, ring.memory);
     }
 }
 

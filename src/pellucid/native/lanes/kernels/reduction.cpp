@@ -22,12 +22,41 @@ PELLUCID_INLINE Vector SumOf(const float* x, int64_t count, int64_t step) {
   return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
 }
 
-PELLUCID_INLINE Vector Extreme(Vector a, Vector b, bool least) { return least ? -Max(-a, -b) : Max(a, b); }
+enum Fold { kSum, kLargest, kLeast };
 
-PELLUCID_INLINE Vector ExtremeOf(const float* x, int64_t count, int64_t step, bool least) {
-  Vector best = Load(x);
-  for (int64_t n = 1; n < count; n++) best = Extreme(best, Load(x + n * step), least);
-  return best;
+template <Fold fold>
+PELLUCID_INLINE Vector Folded(Vector a, Vector b) {
+  return fold == kSum ? a + b : fold == kLargest ? Max(a, b) : -Max(-a, -b);
+}
+
+// y[i] for n places side by side: what is next in a sum is a whole row further on.
+template <int n, Fold fold>
+PELLUCID_INLINE void FoldPlaces(float* y, const float* x, int64_t count, int64_t step, float scale) {
+  Vector result[n];
+  PELLUCID_UNROLL(8) for (int i = 0; i < n; i++) result[i] = Load(x + i * kLanes);
+  for (int64_t k = 1; k < count; k++) {
+    x += step;
+    PELLUCID_UNROLL(8) for (int i = 0; i < n; i++) result[i] = Folded<fold>(result[i], Load(x + i * kLanes));
+  }
+  PELLUCID_UNROLL(8) for (int i = 0; i < n; i++) Store(y + i * kLanes, fold == kSum ? result[i] * scale : result[i]);
+}
+
+template <Fold fold>
+void Reduce(const ReductionArguments& a, const PellucidUnits& range) {
+  const int64_t step = int64_t(a.inner) * kLanes;
+  for (int64_t g = range.begin; g < range.end; g++)
+    for (int64_t o = 0; o < a.outer; o++) {
+      const float* x = a.x + g * a.x_group + o * a.count * step;
+      float* y = a.y + g * a.y_group + o * step;
+      int64_t i = 0;
+      for (; i + 8 <= a.inner; i += 8) FoldPlaces<8, fold>(y + i * kLanes, x + i * kLanes, a.count, step, a.scale);
+      for (; i < a.inner; i++) {
+        if (fold == kSum)
+          Store(y + i * kLanes, SumOf(x + i * kLanes, a.count, step) * a.scale);
+        else
+          FoldPlaces<1, fold>(y + i * kLanes, x + i * kLanes, a.count, step, 1.0f);
+      }
+    }
 }
 
 // dL/dy shared among the places that hold y.
@@ -48,14 +77,7 @@ PELLUCID_INLINE void ShareGradient(float* to, const float* x, Vector y, Vector g
 
 // By groups.
 void ReduceSumForward(const void* arguments, const PellucidUnits* range) {
-  const ReductionArguments& a = *static_cast<const ReductionArguments*>(arguments);
-  const int64_t step = int64_t(a.inner) * kLanes;
-  for (int64_t g = range->begin; g < range->end; g++)
-    for (int64_t o = 0; o < a.outer; o++)
-      for (int64_t i = 0; i < a.inner; i++) {
-        const float* x = a.x + g * a.x_group + (o * a.count * a.inner + i) * kLanes;
-        Store(a.y + g * a.y_group + (o * a.inner + i) * kLanes, SumOf(x, a.count, step) * a.scale);
-      }
+  Reduce<kSum>(*static_cast<const ReductionArguments*>(arguments), *range);
 }
 
 // By groups: reads dL/dy in y, writes or adds dL/dx in x.
@@ -76,13 +98,8 @@ void ReduceSumBackward(const void* arguments, const PellucidUnits* range) {
 // By groups.
 void ReduceMaxForward(const void* arguments, const PellucidUnits* range) {
   const ReductionArguments& a = *static_cast<const ReductionArguments*>(arguments);
-  const int64_t step = int64_t(a.inner) * kLanes;
-  for (int64_t g = range->begin; g < range->end; g++)
-    for (int64_t o = 0; o < a.outer; o++)
-      for (int64_t i = 0; i < a.inner; i++) {
-        const float* x = a.x + g * a.x_group + (o * a.count * a.inner + i) * kLanes;
-        Store(a.y + g * a.y_group + (o * a.inner + i) * kLanes, ExtremeOf(x, a.count, step, a.least));
-      }
+  if (a.least) Reduce<kLeast>(a, *range);
+  else Reduce<kLargest>(a, *range);
 }
 
 // By groups: reads x, y and dL/dy, writes or adds dL/dx.
