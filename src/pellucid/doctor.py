@@ -89,7 +89,28 @@ def _native() -> list[Line]:
     return [
         Line("native library", "ok", f"{library.version}, built by {library.compiler}"),
         Line("instructions", "ok", features),
+        _engine(),
     ]
+
+
+def _engine() -> Line:
+    """The instruction sets that lanes was built for, and the one that it takes here."""
+    from pellucid import lanes
+    from pellucid.lanes.library import ENVIRONMENT
+
+    costs = "networks are trained by PyTorch alone, several times slower"
+    if reason := lanes.why_not():
+        return Line("engine lanes", "missing", reason, costs)
+    known = lanes.targets()
+    built = ", ".join(target.name if target.usable else f"{target.name} (not on this processor)" for target in known)
+    usable = [target.name for target in known if target.usable]
+    asked = os.environ.get(ENVIRONMENT, "")
+    if asked and asked not in usable:
+        return Line("engine lanes", "warning", f"built for {built}", f"{ENVIRONMENT}={asked} cannot be had: unset it")
+    taken = asked or usable[0]
+    if taken != usable[0]:
+        return Line("engine lanes", "warning", f"takes {taken} of {built}", f"{ENVIRONMENT} keeps it from {usable[0]}")
+    return Line("engine lanes", "ok", f"takes {taken} of {built}")
 
 
 def _processor() -> Line:

@@ -45,6 +45,7 @@ def tiny(dropout: float = 0.0, norm: bool = True) -> nn.Sequential:
 PLAIN: dict[str, Any] = {
     "batch_size": 10,
     "channels_last": False,
+    "engine": "torch",
     "threads": 1,
     "crop": 0,
     "flip": False,

@@ -62,10 +62,11 @@ def test_a_layout_is_measured_once_on_a_machine(tmp_path: Path, monkeypatch: pyt
     trials = []
     monkeypatch.setattr(execution, "_is_faster", lambda *given: trials.append(given) or True)
     sample = torch.randn(4, 1, 8, 8)
-    assert [execution.decide(Settings(), tiny(), CPU, (sample,)).channels_last for _ in range(3)] == [True] * 3
+    settings = Settings(engine="torch")
+    assert [execution.decide(settings, tiny(), CPU, (sample,)).channels_last for _ in range(3)] == [True] * 3
     assert len(trials) == 1
     (tmp_path / "pellucid" / "layouts.json").write_text("damaged")
-    execution.decide(Settings(), tiny(), CPU, (sample,))
+    execution.decide(settings, tiny(), CPU, (sample,))
     assert len(trials) == 2
     assert list(json.loads((tmp_path / "pellucid" / "layouts.json").read_text()).values()) == [True]
 

@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from pellucid import __version__
-from pellucid.cli import atlas, check, compare, doctor, evaluate, fetch, look, predict, probe, runs, summary, train
+from pellucid.cli import (
+    atlas,
+    check,
+    compare,
+    doctor,
+    evaluate,
+    fetch,
+    look,
+    plan,
+    predict,
+    probe,
+    runs,
+    summary,
+    train,
+)
 
 app = typer.Typer(
     name="pellucid",
@@ -44,6 +58,7 @@ for command in (
     look.look,
     atlas.atlas,
     summary.summary,
+    plan.plan,
     check.check,
     fetch.fetch,
     runs.runs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,5 +21,8 @@ def evaluate(
     """Measure a trained network: accuracy, loss, precision and recall of each class, calibration."""
     from pellucid.train import Model
 
-    measured = Model.load(run).evaluate(where, split=split)
+    model = Model.load(run)
+    measured = model.evaluate(where, split=split)
+    if model.engine is not None:
+        print(model.engine, file=sys.stderr)
     print(json.dumps(measured.to_json(), ensure_ascii=False, indent=2) if as_json else measured.text())

@@ -37,7 +37,10 @@ def predict(
     model = Model.load(run)
     asked = Asked(tuple(things), top, parse_settings(settings or []), sys.stdin.buffer.read)
     broken: list[PellucidError] = []
-    _FORMS[form](list(model.task.answers(model, asked, broken)))
+    found = list(model.task.answers(model, asked, broken))
+    if model.engine is not None:
+        print(model.engine, file=sys.stderr)
+    _FORMS[form](found)
     for error in broken:
         print(error, file=sys.stderr)
     if broken:

@@ -9,7 +9,7 @@ import typer
 
 from pellucid.errors import UsageError
 
-_USUAL = "3x224x224"
+USUAL = "3x224x224"
 EXAMPLES = "Example: pellucid summary resnet50 --input 3x224x224 --svg net.svg"
 
 
@@ -30,11 +30,11 @@ def summary(
     """Print the layers of a network: shapes, parameters, multiply-accumulates, memory, receptive fields."""
     from pellucid.cli.options import parse_settings, parse_size
 
-    module = _make(net, parse_size(size or _USUAL), parse_settings(settings or []))
+    module = make(net, parse_size(size or USUAL), parse_settings(settings or []))
     own = size is None and hasattr(module, "example_inputs")
     from pellucid import summary as summarize
 
-    shape = parse_size(size or _USUAL)
+    shape = parse_size(size or USUAL)
     table = summarize(module, None if own else shape, batch=batch)
     if svg is not None:
         from pellucid.draw import network_svg
@@ -52,7 +52,8 @@ def summary(
         print(forecast(module, shape, batch=batch, optimizer=optimizer, precision=precision))
 
 
-def _make(net: str, shape: tuple[int, ...], settings: dict[str, Any]) -> Any:
+def make(net: str, shape: tuple[int, ...], settings: dict[str, Any]) -> Any:
+    """The network of a name, for pictures of a size, where it asks for these."""
     from pellucid import nets
 
     known = nets.signature(net)

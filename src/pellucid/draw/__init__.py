@@ -8,6 +8,7 @@ from pellucid.draw.look_page import look_page
 from pellucid.draw.mixing_svg import holes_svg, mixing_svg
 from pellucid.draw.network_svg import network_svg
 from pellucid.draw.number_html import number_html
+from pellucid.draw.plan import plan_rich, plan_svg, plan_text
 from pellucid.draw.probe_page import probe_page, write_probe_page
 from pellucid.draw.report import report as report_page
 from pellucid.draw.report import write_report
@@ -22,6 +23,9 @@ __all__ = [
     "mixing_svg",
     "network_svg",
     "number_html",
+    "plan_rich",
+    "plan_svg",
+    "plan_text",
     "probe_page",
     "report_page",
     "table_html",

@@ -15,6 +15,7 @@ from pellucid.lanes.choose import Chooser
 from pellucid.lanes.frame import Frame, Pool
 from pellucid.lanes.library import library, why_not
 from pellucid.lanes.plan import Need, Plan
+from pellucid.lanes.purity import impurity
 
 __all__ = ["Lanes", "lower"]
 
@@ -156,10 +157,13 @@ class Lanes(nn.Module):
         if key not in self._graphs:
             examples = [tensor.detach()[:1].expand(3, *tensor.shape[1:]).contiguous() for tensor in inputs]
             graph: Graph | None = None
-            try:
-                graph = capture(self.module, inputs=examples)
-            except CaptureError as error:
-                self.reasons["the whole network"] = str(error)
+            if reason := impurity(self.module, examples):
+                self.reasons["the whole network"] = reason
+            else:
+                try:
+                    graph = capture(self.module, inputs=examples)
+                except CaptureError as error:
+                    self.reasons["the whole network"] = str(error)
             if graph is not None and (graph.specialized or graph.mutations is None):
                 self.reasons["the whole network"] = "its road depends on values, and PyTorch takes it"
                 graph = None

@@ -1,30 +1,29 @@
-"""How the arithmetic runs: device, threads, denormals, memory layout, precision."""
+"""How the arithmetic runs: device, threads, denormals, memory layout, precision, engine."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pellucid.cache import Remembered
 from pellucid.errors import UsageError
 from pellucid.train.allocator import keeping_freed_memory
-from pellucid.train.checkpoint import replace_synced
+from pellucid.train.engine import Engine
 from pellucid.train.settings import Settings
 
 _TRIALS = (3, 25)  # of each layout, at least and at most
 _TRIAL_SECONDS = 1.0  # then no more trials: short steps are told apart by many, long ones by few
 _TRIAL_BATCH = 128  # pictures: a small batch may favour another layout than the batch of the run
-_WORTH = 0.97  # a layout must be this much faster to be taken
+_WORTH = 1.03  # a layout must be this much faster to be taken
+_LAYOUTS = Remembered("layouts.json")
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Execution:
     device: torch.device
     channels_last: bool
     bf16: bool
+    engine: Engine = field(default_factory=Engine, compare=False)
 
     def place(self, net: nn.Module) -> nn.Module:
         """The network on the device, in the layout."""
@@ -61,6 +61,18 @@ class Execution:
     def precision(self) -> AbstractContextManager[object]:
         """The context of forward passes."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
+
+    def run(self, net: nn.Module, batch: Any) -> Any:
+        """What a network gives for a batch."""
+        inputs = self.inputs(batch)
+        if not self.engine.name:  # nobody has trained it here
+            self.engine.decide(net, inputs, self._race, "evaluation", few=False)
+        with self.precision():
+            return self.engine.runner(net)(*inputs)
+
+    def _race(self, net: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+        lanes = Execution(self.device, False, False, Engine("lanes"))
+        return _times_as_fast(net, lanes, replace(self, engine=Engine()), inputs[0], training=False)
 
 
 def device_of(name: str) -> torch.device:
@@ -126,59 +138,79 @@ def flush_denormals() -> None:
 
 
 def decide(settings: Settings, net: nn.Module, device: torch.device, sample: tuple[Tensor, ...]) -> Execution:
-    """How to run this network: the layout as set, else as remembered from a measurement here, else measured now."""
+    """How to train this network: engine and layout as set, else as remembered from a measurement here, else measured.
+
+    Raises:
+        UsageError: for an engine that cannot be.
+    """
     bf16 = settings.precision == "bf16"
+    engine = Engine.asked(settings.engine, net, device, bf16)
+    if settings.channels_last:
+        if engine.name == "lanes":
+            raise UsageError("channels_last is a layout of PyTorch, and lanes has its own", fits="one of the two")
+        engine = Engine("torch", "channels_last was asked for") if not engine.name else engine
+    if engine.name == "lanes":
+        return Execution(device, False, bf16, engine)
+    best = Execution(device, _layout(settings, net, device, sample), bf16)
+    few = tuple(tensor[:_TRIAL_BATCH] for tensor in sample)
+
+    def race(net: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+        return _times_as_fast(net, Execution(device, False, False, Engine("lanes")), best, inputs[0])
+
+    engine.decide(net, few, race, "training", best.channels_last)
+    return replace(best, channels_last=best.channels_last and engine.name != "lanes", engine=engine)
+
+
+def _layout(settings: Settings, net: nn.Module, device: torch.device, sample: tuple[Tensor, ...]) -> bool:
+    """Whether PyTorch is to work with the channels last."""
     if settings.channels_last is not None:
-        return Execution(device, settings.channels_last, bf16)
+        return settings.channels_last
     maps = len(sample) == 1 and sample[0].ndim == 4 and sample[0].is_floating_point()
     if not maps or not any(isinstance(layer, nn.Conv2d) for layer in net.modules()):
-        return Execution(device, False, bf16)
-    return Execution(device, _remembered(net, device, sample[0][:_TRIAL_BATCH], bf16), bf16)
+        return False
+    return _remembered(net, device, sample[0][:_TRIAL_BATCH], settings.precision == "bf16")
 
 
 def _remembered(net: nn.Module, device: torch.device, sample: Tensor, bf16: bool) -> bool:
-    from pellucid.data.archive import cache_folder
-
-    file = cache_folder() / "layouts.json"
     shapes = [str(net), tuple(sample.shape), str(device), bf16, torch.get_num_threads(), torch.__version__]
-    key = hashlib.sha256(json.dumps([*shapes, platform.processor(), platform.node()]).encode()).hexdigest()[:24]
-    try:
-        known = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    if not isinstance(known.get(key), bool):
-        known[key] = _is_faster(net, Execution(device, True, bf16), Execution(device, False, bf16), sample)
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            replace_synced(file, json.dumps(known, indent=1).encode())
-        except OSError:
-            pass  # it is measured again next time
-    return bool(known[key])
+    key = Remembered.key(*shapes)
+    known = _LAYOUTS.read().get(key)
+    if not isinstance(known, bool):
+        known = _is_faster(net, Execution(device, True, bf16), Execution(device, False, bf16), sample)
+        _LAYOUTS.add({key: known})
+    return known
 
 
 def _is_faster(net: nn.Module, new: Execution, old: Execution, sample: Tensor) -> bool:
-    """Whether steps take clearly less time under ``new``: the least of some trials each, in turns."""
+    """Whether steps take clearly less time under ``new``."""
+    return _times_as_fast(net, new, old, sample) >= _WORTH
+
+
+def _times_as_fast(net: nn.Module, new: Execution, old: Execution, sample: Tensor, *, training: bool = True) -> float:
+    """How many times as fast ``new`` is: by the least time of some trials each, in turns."""
     times: list[list[float]] = []
     with torch.random.fork_rng(range(torch.cuda.device_count()) if new.device.type == "cuda" else ()):
-        steps = [_trial(net, execution, sample) for execution in (new, old)]
+        steps = [_trial(net, execution, sample, training) for execution in (new, old)]
         for step in steps:  # the first warms up
             step()
         least, most = _TRIALS
         while len(times) < least or (len(times) < most and sum(map(sum, times)) < _TRIAL_SECONDS):
             times.append([step() for step in steps])
-    return min(time[0] for time in times) < _WORTH * min(time[1] for time in times)
+    return min(time[1] for time in times) / min(time[0] for time in times)
 
 
-def _trial(net: nn.Module, execution: Execution, sample: Tensor) -> Callable[[], float]:
-    """A function that takes one forward and backward pass on a copy of the network, and the seconds that it took."""
-    trial = execution.place(copy.deepcopy(net)).train()
+def _trial(net: nn.Module, execution: Execution, sample: Tensor, training: bool) -> Callable[[], float]:
+    """A function that takes one pass on a copy of the network, in training with its way back, and the seconds that it
+    took."""
+    trial = execution.engine.runner(execution.place(copy.deepcopy(net)).train(training))
     images = execution.images(sample)
 
     def step() -> float:
         began = time.perf_counter()
-        with execution.precision():
+        with execution.precision(), torch.set_grad_enabled(training):
             outputs = trial(images)
-        outputs.float().square().mean().backward()
+        if training:
+            outputs.float().square().mean().backward()
         if execution.device.type == "cuda":
             torch.cuda.synchronize(execution.device)
         return time.perf_counter() - began

@@ -66,7 +66,7 @@ def _rise(loop: Loop, lowest: float, highest: float, steps: int) -> tuple[list[f
         for group in optimizer.param_groups:
             group["lr"] = rate
         with loop.execution.precision():
-            outputs = loop.net(*loop.execution.inputs(batch))
+            outputs = loop.execution.run(loop.net, batch)
             loss = loop.loss(outputs, batch.targets.to(loop.execution.device))
         loss.backward()
         optimizer.step()

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ from pellucid import nets
 from pellucid.errors import CheckpointError, ShapeError, UsageError
 from pellucid.train import checkpoint, losses, optimizers, runfolder, weights
 from pellucid.train.ema import Average
+from pellucid.train.engine import Engine
 from pellucid.train.execution import Execution, decide, left_as_found, prepare
 from pellucid.train.inputs import Prepared, origin_of
 from pellucid.train.listeners import History, Listener, Logger
 from pellucid.train.live import LiveReport
 from pellucid.train.log import read_log
-from pellucid.train.loop import Loop
+from pellucid.train.loop import Loop, learn
 from pellucid.train.progress import Progress
 from pellucid.train.settings import Settings
 from pellucid.train.task import Batches, DataLike, Task
@@ -49,8 +51,11 @@ def fit(
         loop = build(model, prepared, told, folder, saved)
         if saved is not None and folder is not None:
             _go_on(loop, saved, folder, history)
-        with stopping_by_signal(loop) if folder is not None else nullcontext():
-            loop.run()
+        try:
+            with stopping_by_signal(loop) if folder is not None else nullcontext():
+                loop.run()
+        finally:
+            loop.execution.engine.let_go()
         _give_back(model, loop, folder)
     model.history = history
     return history
@@ -93,15 +98,20 @@ def build(
     task.check_outputs(outputs, min(2, len(sample[0])), data, model.classes)
     if data is None:
         model.name_classes(tuple(map(str, range(outputs.shape[1]))))
-    execution = (
-        Execution(device, bool(saved.state["channels_last"]), settings.precision == "bf16")
-        if saved is not None
-        else decide(settings, net, device, sample)
-    )
+    execution = _execution(settings, net, device, sample, folder, saved)
     execution.place(net)
+    learn(net, settings.freeze)
+    aside = execution.engine.plan(net, tuple(map(execution.images, sample)))
+    for sentence in (str(execution.engine), aside):
+        if sentence:
+            _say(told, sentence)
     settings = model.settings = settings.with_values(
-        device=str(device), threads=torch.get_num_threads(), channels_last=execution.channels_last
+        device=str(device),
+        threads=torch.get_num_threads(),
+        channels_last=execution.channels_last,
+        engine=execution.engine.name,
     )
+    model.take_engine(execution.engine)
     optimizer = model.optimizer or optimizers.make(
         settings.optimizer,
         net,
@@ -119,6 +129,28 @@ def build(
     if folder is not None:
         _attach_folder(loop, model, prepared, folder, told, first=saved is None)
     return loop
+
+
+def _execution(
+    settings: Settings,
+    net: nn.Module,
+    device: torch.device,
+    sample: tuple[Tensor, ...],
+    folder: Path | None,
+    saved: checkpoint.Checkpoint | None,
+) -> Execution:
+    """How the run began, where it is resumed; else decided now. One that was killed before its first checkpoint has its
+    engine in environment.json."""
+    bf16 = settings.precision == "bf16"
+    if saved is not None:
+        return Execution(device, bool(saved.state["channels_last"]), bf16, Engine.kept(saved.state.get("engine", {})))
+    began = runfolder.read_environment(folder).get("engine") if folder is not None else None
+    if not isinstance(began, dict):
+        return decide(settings, net, device, sample)
+    engine = Engine.kept(began)
+    if engine.name == "lanes":
+        return Execution(device, False, bf16, engine)
+    return replace(decide(settings.with_values(engine="torch"), net, device, sample), engine=engine)
 
 
 def _try(net: nn.Module, inputs: tuple[Tensor, ...], task: Task) -> Any:
@@ -239,6 +271,7 @@ def _attach_folder(
             str(loop.execution.device),
             torch.get_num_threads(),
             list(data.notes) if data is not None else [],
+            {**loop.execution.engine.state(), "why": loop.execution.engine.why},
         )
     elif (version := before.get("versions", {}).get("torch", torch.__version__)) != torch.__version__:
         _say(told, f"this run began with torch {version}, and this is {torch.__version__}: the last bits may differ")

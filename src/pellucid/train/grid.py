@@ -201,7 +201,7 @@ def _parameters(cell: Cell, data: Any) -> int:
     settings: Settings = cell.settings
     device_of(settings.device)
     model = Model(settings.net, task=settings.task, **settings.net_settings)
-    model.settings = settings.with_values(channels_last=False)  # measuring a layout would take its time
+    model.settings = settings.with_values(channels_last=False, engine="torch")  # measuring would take its time
     try:
         build(model, Prepared(data), [], None, None)
     except PellucidError as error:

@@ -69,6 +69,16 @@ def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:
     return (outputs.argmax(1) == labels).sum()
 
 
+def learn(net: nn.Module, freeze: bool) -> None:
+    """Training mode; but layers that are frozen whole keep their running statistics as well."""
+    net.train()
+    if freeze:
+        for layer in net.modules():
+            own = list(layer.parameters(recurse=False))
+            if own and not any(parameter.requires_grad for parameter in own):
+                layer.train(False)
+
+
 @dataclass
 class Loop:
     """One run of training."""
@@ -143,7 +153,7 @@ class Loop:
     def _epoch(self) -> str:
         """One epoch, or what is left of it; a reason where ``stop`` ends the run in its midst."""
         position, began, first = self.position, time.perf_counter(), self.position.seen
-        self._learn()
+        learn(self.net, self.settings.freeze)
         batches = self.batches.epoch(position.epoch, position.batch)
         while group := list(islice(batches, self.settings.accumulate)):
             self._step(group)
@@ -166,10 +176,9 @@ class Loop:
         self.execution.seed(mixed_seed(settings.seed, position.step))
         count = sum(batch.count for batch in group)
         for batch in group:
-            inputs = self.execution.inputs(batch)
             targets = batch.targets.to(self.execution.device)
             with self.execution.precision():
-                outputs = self.net(*inputs)
+                outputs = self.execution.run(self.net, batch)
                 loss = self.loss(outputs, targets)
             right = self.right(outputs.detach(), batch.labels.to(self.execution.device))
             indices = getattr(batch, "indices", None)
@@ -188,15 +197,6 @@ class Loop:
         if position.step % settings.log_steps == 0 or len(self._pending) >= _READ_EVERY:
             self._read_losses()
         self._tell("on_step", Step(position.step, position.epoch, self._last_loss, self._base[0] * share))
-
-    def _learn(self) -> None:
-        """Training mode; but layers that are frozen whole keep their running statistics as well."""
-        self.net.train()
-        if self.settings.freeze:
-            for layer in self.net.modules():
-                own = list(layer.parameters(recurse=False))
-                if own and not any(parameter.requires_grad for parameter in own):
-                    layer.train(False)
 
     def _read_losses(self) -> None:
         """Add up what the last batches left, in their order, and refuse a loss that is no number."""
@@ -289,6 +289,7 @@ class Loop:
             "optimizer": numbers,
             "base_rates": self._base,
             "channels_last": self.execution.channels_last,
+            "engine": self.execution.engine.state(),
         }
         step, keep = self.position.step, {self.position.best_step}
         self._last_good = checkpoint.write(self.checkpoints, step, all_tensors(self.net), kept, state, keep)

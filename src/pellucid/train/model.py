@@ -18,6 +18,7 @@ from pellucid.data import Data, Preprocess, Split
 from pellucid.data.dataset import Numbered
 from pellucid.errors import PellucidError, UsageError
 from pellucid.train import inputs, tasks, weights
+from pellucid.train.engine import Engine
 from pellucid.train.execution import Execution, device_of, left_as_found
 from pellucid.train.listeners import History, Listener
 from pellucid.train.measure import Measured, measure
@@ -70,6 +71,8 @@ class Model:
         self.loss: nn.Module | None = None
         self.history: History | None = None
         self._asked: Settings | None = None
+        self._engine: Engine | None = None
+        self._engine_for = ("", "", "")
 
     @property
     def net(self) -> nn.Module:
@@ -332,8 +335,23 @@ class Model:
 
     def execution(self) -> Execution:
         """How its arithmetic runs, by its settings."""
-        settings = self.settings
-        return Execution(device_of(settings.device), bool(settings.channels_last), settings.precision == "bf16")
+        settings, device = self.settings, device_of(self.settings.device)
+        bf16 = settings.precision == "bf16"
+        if self._engine is None or self._engine_for != self._engine_key():
+            self.take_engine(Engine.asked(settings.engine, self.net, device, bf16))
+        return Execution(device, bool(settings.channels_last), bf16, self._engine or Engine())
+
+    @property
+    def engine(self) -> Engine | None:
+        """What runs the network's passes, and why; None where nothing has run yet."""
+        return self._engine if self._engine is not None and self._engine.name else None
+
+    def take_engine(self, engine: Engine) -> None:
+        """Run passes by an engine, as long as the settings stay what they are."""
+        self._engine, self._engine_for = engine, self._engine_key()
+
+    def _engine_key(self) -> tuple[str, str, str]:
+        return self.settings.engine, str(device_of(self.settings.device)), self.settings.precision
 
     def _load(self, data: Any) -> Any:
         given = isinstance(getattr(data, "splits", None), Mapping)

@@ -54,8 +54,7 @@ def outputs_of(net: nn.Module, batches: Iterable[Any], execution: Execution) -> 
     training = net.training
     net.eval()
     try:
-        with execution.precision():
-            parts = [net(*execution.inputs(batch)).float().cpu() for batch in batches]
+        parts = [execution.run(net, batch).float().cpu() for batch in batches]
     finally:
         net.train(training)
     outputs: NDArray[np.float32] = torch.cat(parts).numpy()

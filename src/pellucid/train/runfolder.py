@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -106,7 +107,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def write_environment(folder: Path, fingerprint: str, device: str, threads: int, notes: list[str]) -> None:
+def write_environment(
+    folder: Path,
+    fingerprint: str,
+    device: str,
+    threads: int,
+    notes: list[str],
+    engine: Mapping[str, Any] = MappingProxyType({"name": "torch"}),
+) -> None:
     """``environment.json``: versions, machine, and the data's fingerprint, as the run began."""
     versions = {}
     for name in _PACKAGES:
@@ -122,7 +130,7 @@ def write_environment(folder: Path, fingerprint: str, device: str, threads: int,
         "cores": os.cpu_count(),
         "threads": threads,
         "device": device,
-        "engine": "torch",
+        "engine": dict(engine),
         "versions": versions,
         "data_fingerprint": fingerprint,
         "data_notes": notes,

@@ -61,6 +61,7 @@ class Settings(BaseModel):
     threads: int | None = Field(None, ge=1, description="threads of PyTorch")
     precision: Literal["float32", "bf16"] = Field("float32", description="of the network's arithmetic")
     channels_last: bool | None = Field(None, description="memory layout of feature maps; None measures")
+    engine: Literal["auto", "lanes", "torch"] = Field("auto", description="what runs the network; auto measures")
     checkpoint_seconds: float = Field(30.0, gt=0, description="a checkpoint at least so often")
     checkpoint_steps: int | None = Field(None, ge=1, description="and after so many steps")
     log_steps: int = Field(20, ge=1, description="a line in the log after so many steps")

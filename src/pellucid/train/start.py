@@ -122,6 +122,8 @@ def finish(model: Model, data: DataLike, folder: Path, history: History) -> Fini
     if split is not None and not history.reason.startswith("interrupted"):
         best = Model.load(folder, net=model.net if model.settings.net == "given:module" else None)
         best.settings = model.settings
+        if model.engine is not None:
+            best.take_engine(model.engine)
         measured = model.task.measure(best, split)
         record = {"split": split_name, **measured.to_json()}
         replace_synced(folder / "metrics.json", json.dumps(record, indent=1, ensure_ascii=False).encode())

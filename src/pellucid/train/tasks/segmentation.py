@@ -216,9 +216,7 @@ class Segmentation(Task):
         net.eval()
         try:
             for batch in self.batches(split, preparation, settings, execution.device, training=False).epoch(0):
-                with execution.precision():
-                    outputs = net(*execution.inputs(batch))
-                yield batch, outputs.float()
+                yield batch, execution.run(net, batch).float()
         finally:
             net.train(training)
 

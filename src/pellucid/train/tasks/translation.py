@@ -202,8 +202,7 @@ class Translation(Task):
         net.eval()
         try:
             for batch in batches.epoch(0):
-                with execution.precision():
-                    outputs = net(*execution.inputs(batch))
+                outputs = execution.run(net, batch)
                 total += float(loss(outputs.float(), batch.targets)) * batch.count
                 right += int(self.right(outputs, batch.labels))
                 count += batch.count
