@@ -38,7 +38,7 @@ def predict(
     asked = Asked(tuple(things), top, parse_settings(settings or []), sys.stdin.buffer.read)
     broken: list[PellucidError] = []
     found = list(model.task.answers(model, asked, broken))
-    if model.engine is not None:
+    if model.engine is not None and sys.stderr.isatty():  # whoever pipes wants the answers alone
         print(model.engine, file=sys.stderr)
     _FORMS[form](found)
     for error in broken:

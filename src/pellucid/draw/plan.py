@@ -25,6 +25,7 @@ _COLORS = {
     "pooling": ("#b26a00", "#f0b252"),
     "normalisation": ("#5f6b7a", "#a9b4c2"),
     "activation": ("#a0764a", "#d8b088"),
+    "dropout": ("#8a8f3c", "#c9cf7a"),
     "join": ("#c4432b", "#ff8f7a"),
     "border": ("#0d8390", "#5fd0da"),
     "PyTorch": ("#bf1d6d", "#ff7ab8"),
@@ -131,6 +132,8 @@ def _widths(rows: list[tuple[str, ...]], room: int) -> dict[int, int]:
 
 
 def _line(cells: tuple[str, ...], widths: dict[int, int]) -> str:
+    name = cells[0] if len(cells[0]) <= widths[0] else "…" + cells[0][1 - widths[0] :]  # paths differ at their ends
+    cells = (name, *cells[1:])
     shown = [_cut(cells[i], w).ljust(w) if i < _LEFT else cells[i].rjust(w) for i, w in widths.items()]
     return _GAP.join(shown).rstrip()
 

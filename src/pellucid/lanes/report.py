@@ -189,7 +189,7 @@ def _planned(
     peaks = [peak(plan.library, plan.need.threads)]
     seconds, whole = _measured(lowered, plan, inputs)
     peaks.append(peak(plan.library, plan.need.threads))
-    paths = {node.name: node.path for node in plan.graph.nodes}
+    paths, members = {node.name: node.path for node in plan.graph.nodes}, _members(plan)
     outside = [
         Outside(name, paths.get(name, ""), plan.graph[name].target, reason)
         for name, reason in plan.lowered.reasons.items()
@@ -206,7 +206,7 @@ def _planned(
         seconds=whole,
         memory=plan.arena.bytes,
         torch_memory=_forecast(module, input_size, plan.need.batch) if training else 0,
-        steps=tuple(_step(plan, block, seconds) for block in plan.lowered.blocks),
+        steps=tuple(_step(plan, block, members.get(id(block), ()), seconds) for block in plan.lowered.blocks),
         outside=tuple(outside),
     )
 
@@ -269,13 +269,35 @@ def _add(found: dict[tuple[int, str], float], seconds: Mapping[Emitted | Host, f
         found[key] = found.get(key, 0.0) + taken
 
 
-def _step(plan: Plan, block: Block, seconds: Mapping[tuple[int, str], float]) -> PlanStep:
+def _members(plan: Plan) -> dict[int, tuple[str, ...]]:
+    """The nodes that each block computes, by its id: those that it names, and those whose results wait for it as an
+    expression."""
+    owner: dict[str, int] = {}
+    for block in plan.lowered.blocks:
+        if not isinstance(block, Enter | Leave):
+            for name in (*block.nodes, block.name):
+                owner.setdefault(name, id(block))
+    readers: dict[str, str] = {}
+    for node in plan.graph.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, node.name)
+    for node in reversed(plan.graph.nodes):
+        if node.name not in owner and node.number is None and readers.get(node.name) in owner:
+            owner[node.name] = owner[readers[node.name]]
+    found: dict[int, tuple[str, ...]] = {}
+    for node in plan.graph.nodes:
+        if node.name in owner:
+            found[owner[node.name]] = (*found.get(owner[node.name], ()), node.name)
+    return found
+
+
+def _step(plan: Plan, block: Block, own: tuple[str, ...], seconds: Mapping[tuple[int, str], float]) -> PlanStep:
     nodes = {node.name: node for node in plan.graph.nodes}
-    own = tuple(dict.fromkeys(name for name in (*block.nodes, block.name) if name in nodes))
     kinds = [nodes[name].op.kind for name in own]
     kind = next((kind for kind in _FIRST if kind in kinds), kinds[0] if kinds else "shape")
+    own = tuple(name for name in own if not nodes[name].hidden) or own[:1]
     if isinstance(block, Enter | Leave):
-        kind, own = "border", ()
+        kind = "border"
     elif isinstance(block, Island):
         kind = "PyTorch"
     macs = block.macs(plan.need.batch)
@@ -325,12 +347,15 @@ def _size(plan: Plan, target: Value | Memory | Base) -> int:
 
 
 def peak(library: Library, threads: int) -> float:
-    """Multiply-adds of this machine, on so many threads at once: GFLOP/s of the kernel that does nothing else."""
+    """Multiply-adds of this machine, on so many threads at once: GFLOP/s of the kernel that does nothing else.
+
+    It is counted by the time that the threads are at work; while others use the machine, they also wait.
+    """
     structure = structure_of("fma_peak")
     units, repeats, best = 4 * threads, 5_000, 0.0  # short: on a busy machine some are not interrupted
     results = (ctypes.c_float * units)()
     arguments = structure(result=ctypes.addressof(results), repeats=repeats)
-    blocks = (structure * threads)(*[arguments] * threads)
+    blocks, busy = (structure * threads)(*[arguments] * threads), (ctypes.c_double * threads)()
     step = Step(library.kernels["fma_peak"], 0, units, 0)
     run = Run(
         target=library.target.index,
@@ -342,14 +367,15 @@ def peak(library: Library, threads: int) -> float:
         arguments_bytes=ctypes.sizeof(structure),
         groups=1,
         slots=1,
+        seconds=ctypes.addressof(busy),
     )
     flops = 2 * 24 * library.lanes * units * repeats
     began, trials = time.perf_counter(), 0
     least, most = _PEAK_SECONDS
     while (passed := time.perf_counter() - began) < least or (trials < _PEAK_TRIALS and passed < most):
-        start = time.perf_counter()
+        ctypes.memset(busy, 0, ctypes.sizeof(busy))
         library.run(run)
-        best, trials = max(best, flops / (time.perf_counter() - start) / 1e9), trials + 1
+        best, trials = max(best, threads * flops / max(sum(busy), 1e-9) / 1e9), trials + 1
     return best
 
 
