@@ -14,9 +14,13 @@ from torch import nn
 from pellucid import lanes
 from pellucid.data import Data
 from pellucid.errors import UsageError
-from pellucid.train import Model, Quiet, Settings, Step, execution, fitting
+from pellucid.train import Model, Quiet, Settings, Step, execution, fitting, start
 from pellucid.train.engine import Engine
+from tests.data.made_masks import write as write_masks
+from tests.data.made_sounds import write_sounds
 from tests.train.conftest import CLASSES, PLAIN, pictures, tiny
+from tests.train.test_forecasting import waves
+from tests.train.test_forecasting import write as write_series
 from tests.train.test_resume import EVERYTHING, Stop, StopAt, assert_same
 
 pytestmark = pytest.mark.skipif(bool(lanes.why_not()), reason=f"lanes cannot run: {lanes.why_not()}")
@@ -96,7 +100,9 @@ def test_a_loaded_model_measures_once_it_has_a_batch_that_is_worth_it(
     model = Model(tiny(), classes=CLASSES).compile(**PLAIN)
     model.fit(data, epochs=1, progress=False)
     model.save(tmp_path / "saved")
-    loaded = Model.load(tmp_path / "saved", net=tiny())
+    kept = Model.load(tmp_path / "saved", net=tiny())
+    assert str(kept.engine) == "engine torch: the run began with it"
+    loaded = Model(kept.net, classes=CLASSES, preprocess=kept.preprocess)  # of which nobody knows how it was trained
     assert loaded.settings.engine == "auto"
     races: list[bool] = []
     monkeypatch.setattr(execution, "_times_as_fast", lambda *given, training=True: races.append(training) or 3.0)
@@ -107,7 +113,7 @@ def test_a_loaded_model_measures_once_it_has_a_batch_that_is_worth_it(
     assert str(loaded.engine).endswith("lanes was measured 3 times as fast as PyTorch")
     assert races == [False]
     np.testing.assert_allclose(found, model.predict(many).probabilities, atol=1e-5)
-    again = Model.load(tmp_path / "saved", net=tiny())
+    again = Model(kept.net, classes=CLASSES, preprocess=kept.preprocess)
     again.predict(many)
     assert ((again.engine or Engine("")).name, races) == ("lanes", [False])
 
@@ -255,3 +261,45 @@ def test_the_memory_of_a_run_is_given_back(data: Data, monkeypatch: pytest.Monke
     monkeypatch.setattr(fitting, "build", lambda *given: loops.append(whole(*given)) or loops[-1])
     model.fit(data, epochs=1, progress=False)
     assert loops[0].execution.engine._lowered is None
+
+
+TASKS: dict[str, dict[str, Any]] = {
+    "segmentation": {"net_settings": {"channels": 4, "depth": 1}, "batch_size": 4},
+    "sound": {
+        "net": "m5",
+        "net_settings": {"channels": 3},
+        "batch_size": 8,
+        "task_settings": {"split_by": "take", "seconds": 0.3},
+    },
+    "forecasting": {"net": "gru", "net_settings": {"hidden": 6}, "task_settings": {"window": 14, "horizon": 3}},
+}
+
+
+def place_of(task: str, folder: Path) -> Path:
+    if task == "segmentation":
+        return write_masks(folder / "boxes", [("train", 12), ("val", 4), ("test", 4)])
+    if task == "sound":
+        return write_sounds(folder / "pitches", takes=5, seconds=0.3)
+    return write_series(folder / "series.csv", waves())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_learns_as_with_pytorch(task: str, tmp_path: Path) -> None:
+    """Signals and pictures on lanes; what has recurrent layers partly on PyTorch, within the lowered network."""
+    place, found = place_of(task, tmp_path), []
+    for engine in ("lanes", "torch"):
+        heard = Losses()
+        asked = {**TASKS[task], "task": task, "epochs": 1, "threads": 1, "channels_last": False, "engine": engine}
+        start(place, Settings.parse(asked), folder=tmp_path / engine, listeners=[heard])
+        found.append(heard.losses)
+    assert len(found[0]) >= 3
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
+
+
+def test_a_loaded_run_is_measured_with_the_engine_that_it_had(data: Data, tmp_path: Path) -> None:
+    model = run(tmp_path / "run", data, {**LANES, "epochs": 1})
+    loaded = Model.load(tmp_path / "run", net=tiny(dropout=0.3))
+    assert loaded.engine is not None
+    assert loaded.engine.name == "lanes"
+    many = pictures(70, 6)[0]
+    assert np.array_equal(loaded.predict(many).probabilities, model.predict(many).probabilities)

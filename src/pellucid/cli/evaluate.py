@@ -16,12 +16,16 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder, its best/ folder, or a saved model.")],
     where: Annotated[str, typer.Argument(help="A folder of pictures, a file of them, or a known name.")],
     split: Annotated[str, typer.Option(help="test, validation, train, or all.")] = "test",
+    engine: Annotated[str | None, typer.Option(help="auto, lanes or torch; else that of its training.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the measures as JSON.")] = False,
 ) -> None:
     """Measure a trained network: accuracy, loss, precision and recall of each class, calibration."""
     from pellucid.train import Model
 
     model = Model.load(run)
+    if engine is not None:
+        model.settings = model.settings.with_values(engine=engine)
+        model.forget_engine()
     measured = model.evaluate(where, split=split)
     if model.engine is not None:
         print(model.engine, file=sys.stderr)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
-_ENOUGH = 64  # pictures in a batch: for fewer, finding out takes longer than they do
 _WORTH = 1.03  # lanes must be this much faster to be taken
 _MEASURED = Remembered("engines.json")
 Race = Callable[[nn.Module, tuple[Tensor, ...]], float]  # -> how many times as fast lanes is
@@ -94,7 +93,11 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """What a run keeps, so that it goes on with the same arithmetic."""
-        return {"name": self.name, "instructions": self.instructions, "algorithms": self.algorithms}
+        return {**self.described(), "algorithms": self.algorithms}
+
+    def described(self) -> dict[str, Any]:
+        """What a trained network keeps, so that whoever measures it again gets the same numbers."""
+        return {"name": self.name, "instructions": self.instructions, "demanded": self.demanded}
 
     @classmethod
     def kept(cls, state: Mapping[str, Any]) -> Engine:
@@ -105,10 +108,12 @@ class Engine:
         if reason := lanes.why_not():
             return cls("torch", f"the run began with lanes, and {reason}: the last bits may differ")
         usable = [target.name for target in lanes.targets() if target.usable]
-        if began in usable:
-            return cls("lanes", "the run began with it", began, state.get("algorithms"))
-        why = f"the run began with {began}, which this processor lacks: the last bits may differ"
-        return cls("lanes", why, usable[0], state.get("algorithms"))
+        why = "the run began with it"
+        if began not in usable:
+            why = f"the run began with {began}, which this processor lacks: the last bits may differ"
+        engine = cls("lanes", why, began if began in usable else usable[0], state.get("algorithms"))
+        engine.demanded = bool(state.get("demanded"))
+        return engine
 
     @classmethod
     def asked(cls, name: str, net: nn.Module, device: torch.device, bf16: bool) -> Engine:
@@ -131,16 +136,15 @@ class Engine:
             return cls("torch", "the network has no convolutions")
         return cls("", "nothing is decided yet")
 
-    def decide(self, net: nn.Module, inputs: tuple[Tensor, ...], race: Race, *facts: Any, few: bool = True) -> None:
+    def decide(self, net: nn.Module, inputs: tuple[Tensor, ...], race: Race, *facts: Any) -> None:
         """Decide, if that is still to be done, by a trial step of both, or by what is remembered of one.
 
         Args:
             inputs: a batch.
             race: measures, where nothing is remembered.
             facts: what else the measurement depends on.
-            few: decide by a small batch too; else its pictures leave it undecided.
         """
-        if self.name or not (few or len(inputs[0]) >= _ENOUGH):
+        if self.name:
             return
         if len(inputs) != 1 or not inputs[0].is_floating_point() or inputs[0].ndim not in (3, 4):
             self.name, self.why = "torch", "its input is no feature map"

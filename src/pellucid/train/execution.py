@@ -65,10 +65,13 @@ class Execution:
     def run(self, net: nn.Module, batch: Any) -> Any:
         """What a network gives for a batch."""
         inputs = self.inputs(batch)
-        if not self.engine.name:  # nobody has trained it here
-            self.engine.decide(net, inputs, self._race, "evaluation", few=False)
+        runner = net
+        if net.training or self.engine.demanded or _is_worth_it(inputs):
+            if not self.engine.name:  # nobody has trained it here
+                self.engine.decide(net, inputs, self._race, "evaluation")
+            runner = self.engine.runner(net)
         with self.precision():
-            return self.engine.runner(net)(*inputs)
+            return runner(*inputs)
 
     def _race(self, net: nn.Module, inputs: tuple[Tensor, ...]) -> float:
         lanes = Execution(self.device, False, False, Engine("lanes"))
@@ -135,6 +138,12 @@ def flush_denormals() -> None:
     library = native.load()
     if library is not None:
         library.flush_denormals(torch.get_num_threads())
+
+
+def _is_worth_it(inputs: tuple[Tensor, ...]) -> bool:
+    """Whether a batch to evaluate is worth planning for another engine: a few pictures are sooner done by PyTorch."""
+    first = inputs[0]
+    return len(first) >= 64 or (len(first) >= 16 and first.numel() >= 1_000_000)
 
 
 def decide(settings: Settings, net: nn.Module, device: torch.device, sample: tuple[Tensor, ...]) -> Execution:

@@ -284,7 +284,13 @@ class Model:
             "preprocess": self._preparation().to_json(),
             "net": self.settings.net,
             "net_settings": self._made_with(),
+            **self._engine_facts(),
         }
+
+    def _engine_facts(self) -> dict[str, Any]:
+        """The engine of a CPU, whose numbers a loaded network gives again; of other devices nothing."""
+        known = self.engine is not None and device_of(self.settings.device).type == "cpu"
+        return {"engine": self.engine.described()} if known and self.engine is not None else {}
 
     @classmethod
     def load(cls, path: str | Path, net: nn.Module | None = None) -> Self:
@@ -314,6 +320,8 @@ class Model:
         kept = ("task", "task_settings", "net", "net_settings", *_OF_SPLITS)
         model.settings = Settings.parse({name: facts[name] for name in kept if name in facts})
         weights.put(model.net, tensors, folder)
+        if isinstance(facts.get("engine"), dict) and model._engine_key()[1] == "cpu":
+            model.take_engine(Engine.kept(facts["engine"]))
         return model
 
     def __repr__(self) -> str:
@@ -349,6 +357,10 @@ class Model:
     def take_engine(self, engine: Engine) -> None:
         """Run passes by an engine, as long as the settings stay what they are."""
         self._engine, self._engine_for = engine, self._engine_key()
+
+    def forget_engine(self) -> None:
+        """Ask the settings again."""
+        self._engine = None
 
     def _engine_key(self) -> tuple[str, str, str]:
         return self.settings.engine, str(device_of(self.settings.device)), self.settings.precision
