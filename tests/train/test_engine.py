@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from bench.reliability import kill
 from torch import nn
 
 from pellucid import lanes
@@ -303,3 +307,20 @@ def test_a_loaded_run_is_measured_with_the_engine_that_it_had(data: Data, tmp_pa
     assert loaded.engine.name == "lanes"
     many = pictures(70, 6)[0]
     assert np.array_equal(loaded.predict(many).probabilities, model.predict(many).probabilities)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_killed_at_random_moments_it_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text(json.dumps({**kill.EVERYTHING, "engine": "lanes"}), "utf-8")
+    script = [sys.executable, Path(kill.__file__), "--kills", "8", "--seed", "3"]
+    done = subprocess.run(
+        [*script, "--settings", tmp_path / "settings.json", "--json", tmp_path / "result.json"],
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        timeout=190,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "result.json").read_text("utf-8"))
+    assert (result["kills"], result["runs_that_differ"]) == (8, {})
