@@ -87,6 +87,7 @@ class Lowering:
         self._entered: dict[str, Seen] = {}
         self._left: dict[str, str] = {}
         self._open: list[Node] = []
+        self._picked: set[str] = set()
         self._streams = 0
         self._nodes = {node.name: node for node in graph.nodes}
         self._responses = local_response_norms(graph)  # by the last node of each
@@ -98,13 +99,17 @@ class Lowering:
     def run(self) -> Lowered:
         """Lower every node."""
         for node in self.graph.nodes:
-            if node.number is not None or node.name in self._inside or self._is_counter(node):
+            done = node.name in self._inside or node.name in self._picked
+            if node.number is not None or done or self._is_counter(node):
                 continue
             try:
                 self._entries[node.name] = self._lowered(node)
             except Refused as refused:
                 for part in self._parts(node):
                     self._leave_to_pytorch(part, str(refused))
+                for pick in self._picks(node):  # with the node itself: several results cannot leave a part together
+                    self._picked.add(pick.name)
+                    self._leave_to_pytorch(pick, str(refused))
         outputs = tuple(self.outside(name) for name in self.graph.outputs)
         self._close()
         return Lowered(tuple(self.blocks), self.reasons, tuple(self.counters), outputs)
@@ -116,6 +121,10 @@ class Lowering:
                 self.counters.append(buffer)
                 return True
         return False
+
+    def _picks(self, node: Node) -> list[Node]:
+        """The nodes that take one of several results of a node."""
+        return [one for one in self.graph.nodes if one.target == "getitem" and one.arguments[0] == Ref(node.name)]
 
     def _parts(self, node: Node) -> list[Node]:
         """The nodes that a node stands for: itself, and before it the others of its local response norm."""
