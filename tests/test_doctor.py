@@ -152,3 +152,26 @@ def test_data_sets(own_folders: Path) -> None:
     assert line("cifar10") == Line("cifar10", "ok", str(cached))
     (own_folders / "mnist").mkdir()
     assert "not the known data set of that name" in line("mnist").costs
+
+
+def test_the_engine_says_its_instruction_sets_and_the_one_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pellucid.lanes import library
+
+    avx512, avx2, portable = (
+        library.Target(i, name, lanes, usable)
+        for i, (name, lanes, usable) in enumerate([("avx512", 16, False), ("avx2", 8, True), ("portable", 4, True)])
+    )
+    monkeypatch.delenv("PELLUCID_LANES", raising=False)
+    monkeypatch.setattr(library, "targets", lambda: (avx512, avx2, portable))
+    monkeypatch.setattr(library, "why_not", lambda: "")
+    built = "avx512 (not on this processor), avx2, portable"
+    assert line("engine lanes") == Line("engine lanes", "ok", f"takes avx2 of {built}")
+    monkeypatch.setenv("PELLUCID_LANES", "portable")
+    kept = line("engine lanes")
+    assert (kept.state, kept.costs) == ("warning", "PELLUCID_LANES keeps it from avx2")
+    monkeypatch.setenv("PELLUCID_LANES", "avx512")
+    assert line("engine lanes").costs == "PELLUCID_LANES=avx512 cannot be had: unset it"
+    monkeypatch.setattr(library, "why_not", lambda: "the native library was not built")
+    missing = line("engine lanes")
+    assert (missing.state, missing.found) == ("missing", "the native library was not built")
+    assert "PyTorch alone" in missing.costs
