@@ -65,6 +65,7 @@ class Normaliser(Protocol):
     """What gives a leaf its scale and shift, and on the way back needs sums over the batch: a batch norm."""
 
     mean: Memory
+    inverse_deviation: Memory
     scale: Memory
     shift: Memory
 

@@ -135,6 +135,7 @@ class MapBlock(Block):
         found: dict[str, Any] = {"x": leaf.value, "kind": int(is_gate)}
         if leaf.norm is not None:
             found |= {"scale": leaf.norm.scale, "shift": leaf.norm.shift, "mean": leaf.norm.mean}
+            found["inverse_deviation"] = leaf.norm.inverse_deviation
         if leaf.scale:
             found["scale"] = build.parameter(leaf.scale)
         if leaf.shift:

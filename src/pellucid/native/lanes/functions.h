@@ -14,10 +14,36 @@ PELLUCID_INLINE Vector WithSign(Vector magnitude, Vector sign) {
 }
 PELLUCID_INLINE Vector Min(Vector a, Vector b) { return (a < b) | (a != a) ? a : b; }  // NaN wins
 
+// The number in x, or the bound where x is beyond it; NaN passes.
+PELLUCID_INLINE Vector AtMost(Vector x, float most) {
+#if PELLUCID_LANES == 16  // one instruction: of two unordered numbers it gives the second
+  return __builtin_ia32_minps512_mask(Splat(most), x, Vector{}, uint16_t(-1), 4);
+#else
+  return x > most ? Splat(most) : x;
+#endif
+}
+PELLUCID_INLINE Vector AtLeast(Vector x, float least) {
+#if PELLUCID_LANES == 16
+  return __builtin_ia32_maxps512_mask(Splat(least), x, Vector{}, uint16_t(-1), 4);
+#else
+  return x < least ? Splat(least) : x;
+#endif
+}
+
 PELLUCID_INLINE Vector SquareRoot(Vector x) {
   Vector root;
   for (int i = 0; i < kLanes; i++) root[i] = __builtin_sqrtf(x[i]);
   return root;
+}
+
+// 1 / x for 1 <= x <= 2^126
+PELLUCID_INLINE Vector Reciprocal(Vector x) {
+#if PELLUCID_LANES == 16  // division takes AVX-512 ten cycles or more: an estimate of 14 bits, then one step of Newton's
+  const Vector y = __builtin_ia32_rcp14ps512_mask(x, Vector{}, uint16_t(-1));
+  return y + y * (1.0f - x * y);
+#else
+  return 1.0f / x;
+#endif
 }
 
 // x = n ln 2 + r with |r| <= ln 2 / 2; n is found by adding and taking away 1.5 * 2^23.
@@ -39,26 +65,20 @@ PELLUCID_INLINE Vector ExpMinus1Small(Vector r) {
 PELLUCID_INLINE Vector PowerOf2(Integers n) { return FromBits((n + 127) << 23); }
 
 PELLUCID_INLINE Vector Exp(Vector x) {
-  x = x > 89.0f ? Splat(89.0f) : x;  // NaN passes
-  x = x < -104.0f ? Splat(-104.0f) : x;
-  const Reduced t = ReduceByLn2(x);
+  const Reduced t = ReduceByLn2(AtLeast(AtMost(x, 89.0f), -104.0f));
   const Integers half = t.n >> 1;
   return (ExpMinus1Small(t.r) + 1.0f) * PowerOf2(half) * PowerOf2(t.n - half);
 }
 
 // exp(x) for x where 2^n is an ordinary number; less work. NaN passes.
 PELLUCID_INLINE Vector ExpWithin(Vector x, float low, float high) {
-  x = x > high ? Splat(high) : x;
-  x = x < low ? Splat(low) : x;
-  const Reduced t = ReduceByLn2(x);
+  const Reduced t = ReduceByLn2(AtLeast(AtMost(x, high), low));
   return (ExpMinus1Small(t.r) + 1.0f) * PowerOf2(t.n);
 }
 
 // exp(x) - 1, exact near 0; `high` at most 88.
 PELLUCID_INLINE Vector ExpMinus1Within(Vector x, float high) {
-  x = x > high ? Splat(high) : x;
-  x = x < -30.0f ? Splat(-30.0f) : x;
-  const Reduced t = ReduceByLn2(x);
+  const Reduced t = ReduceByLn2(AtLeast(AtMost(x, high), -30.0f));
   const Vector scale = PowerOf2(t.n);
   return ExpMinus1Small(t.r) * scale + (scale - 1.0f);
 }
@@ -95,14 +115,25 @@ PELLUCID_INLINE Vector Log1pUnit(Vector u) {
   return large ? y + 0.693147181f : y;
 }
 
-PELLUCID_INLINE Vector Sigmoid(Vector x) {
-  return 1.0f / (1.0f + ExpWithin(-x, -87.0f, 88.0f));
+// s = 1 / (1 + exp(-x)), and 1 - s without cancellation
+struct SigmoidParts {
+  Vector value, rest;
+};
+PELLUCID_INLINE SigmoidParts SigmoidOf(Vector x) {
+  const Vector e = ExpWithin(-x, -87.0f, 87.0f), r = Reciprocal(e + 1.0f);
+  return {x < -87.0f ? Vector{} : r, e * r};
 }
+PELLUCID_INLINE Vector Sigmoid(Vector x) { return SigmoidOf(x).value; }
 
-PELLUCID_INLINE Vector Tanh(Vector x) {
-  const Vector e = ExpMinus1Within(Absolute(x) * 2.0f, 40.0f);
-  return WithSign(e / (e + 2.0f), x);
+// t = e / (e + 2) with e = exp(2 |x|) - 1, and 1 - t t without cancellation
+struct TanhParts {
+  Vector value, derivative;
+};
+PELLUCID_INLINE TanhParts TanhOf(Vector x) {
+  const Vector e = ExpMinus1Within(Absolute(x) * 2.0f, 40.0f), r = Reciprocal(e + 2.0f);
+  return {WithSign(e * r, x), (e + 1.0f) * 4.0f * r * r};
 }
+PELLUCID_INLINE Vector Tanh(Vector x) { return TanhOf(x).value; }
 
 // log(1 + exp(x))
 PELLUCID_INLINE Vector Softplus(Vector x) {
@@ -111,7 +142,7 @@ PELLUCID_INLINE Vector Softplus(Vector x) {
 
 // exp(z z) erfc(z) for z >= 0, with t = 1 / (1 + 0.4 z)
 PELLUCID_INLINE Vector ScaledErfc(Vector z) {
-  const Vector t = 1.0f / (z * 0.4f + 1.0f);
+  const Vector t = Reciprocal(z * 0.4f + 1.0f);
   Vector p = t * 0.0416128924f + -0.142081825f;
   p = p * t + 0.0876573523f;
   p = p * t + 0.083732625f;
@@ -130,7 +161,7 @@ PELLUCID_INLINE Vector Erf(Vector x) {
   p = p * square + 1.1280180085e-1f;
   p = p * square + -3.7612326183e-1f;
   p = p * square + 1.1283791225f;
-  const Vector far = 1.0f - ScaledErfc(z > 10.0f ? Splat(10.0f) : z) * ExpWithin(-square, -87.0f, 0.0f);
+  const Vector far = 1.0f - ScaledErfc(AtMost(z, 10.0f)) * ExpWithin(-square, -87.0f, 0.0f);
   return z < 1.0f ? p * x : WithSign(far, x);
 }
 
@@ -141,7 +172,7 @@ struct Normal {
 PELLUCID_INLINE Normal NormalOf(Vector x) {
   const Vector z = Absolute(x) * 0.707106781f;
   const Vector e = ExpWithin(x * x * -0.5f, -87.0f, 0.0f);
-  const Vector tail = ScaledErfc(z > 10.0f ? Splat(10.0f) : z) * e * 0.5f;
+  const Vector tail = ScaledErfc(AtMost(z, 10.0f)) * e * 0.5f;
   return {x < 0.0f ? tail : 1.0f - tail, e * 0.398942280f};
 }
 
@@ -151,7 +182,7 @@ struct MishParts {
 };
 PELLUCID_INLINE MishParts MishOf(Vector x) {
   const Vector e = x < -87.0f ? Vector{} : ExpWithin(x, -87.0f, 20.0f);
-  const Vector n = e * (e + 2.0f), r = 1.0f / (n + 2.0f);
+  const Vector n = e * (e + 2.0f), r = Reciprocal(n + 2.0f);
   return {n * r, 4.0f * e * (e + 1.0f) * r * r};
 }
 

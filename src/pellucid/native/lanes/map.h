@@ -22,6 +22,7 @@ struct MapLeaf {
   float* scale;      // [C] or null: 1; of a map only
   float* shift;      // [C] or null: 0
   float* mean;       // [C] or null: 0; what is taken from x before it is multiplied in sums and with a factor
+  float* inverse_deviation;  // [C] or null: lets a batch norm's sums be taken over a pooled map
   float* factors;    // [C][2] = (A, B) or null: 0; dL/dx = scale dz + A (x - mean) + B, dz the gradient after the affine
   float* sums;       // [slots][C][2][L] or null: sums over groups and pixels of dz and dz (x - mean), sums_slot apart
   float* gradient;   // dL/dx, of a map [G][C][H][W][L], of a gate [G][C][1][1][L]; or null: not wanted

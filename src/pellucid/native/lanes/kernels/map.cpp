@@ -1,5 +1,5 @@
 // Maps: expressions over feature maps, number by number, with an affine or a gate on the leaves and pooling at the end.
-#include "map_tile.h"
+#include "map_fast.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
 
@@ -36,10 +36,15 @@ void MapForward(const void* arguments, const PellucidUnits* range) {
   const MapArguments& a = *static_cast<const MapArguments*>(arguments);
   const int64_t pixels = int64_t(a.H) * a.W;
   const int last = a.leaf_count + a.instruction_count - 1;
-  MapState s{a, pixels, pellucid_lanes_scratch(0, (kRegisters + 1) * kTileFloats), {}, {}, {}};
+  MapState s{a, pixels, pellucid_lanes_scratch(0, kRegisters * kTileFloats), {}, {}, {}, {}};
+  for (bool& asked : s.asked) asked = true;
   for (int64_t g = range->begin; g < range->end; g++) {
     Begin(s, g);
     float* y = a.y + g * a.y_group;
+    if (IsFast(a)) {
+      WithFast(a, [&](auto f) { FastForward(a, s.leaf[0], y, f); });
+      continue;
+    }
     const int64_t windows = HasWindows(a) ? int64_t(a.H / a.pool_h) * (a.W / a.pool_w) : 0;
     EachTile(a, [&](const Tile& t) {
       float* out = y + (t.channel * pixels + t.first) * kLanes;

@@ -1,10 +1,17 @@
 // The way back through a map: the forward pass is recomputed from the leaves tile by tile, the gradient is routed through
 // the pooling and multiplied back through the instructions, in reverse, to the leaves.
-#include "map_tile.h"
+#include "map_fast.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
 
 namespace {
+
+template <bool kValue>
+struct Constant {
+  constexpr operator bool() const { return kValue; }
+};
+constexpr Constant<true> kYes;
+constexpr Constant<false> kNo;
 
 struct MapBack {
   MapState forward;
@@ -30,6 +37,17 @@ void Plan(MapBack& b, bool sums_only) {
   for (int k = 0; k < a.instruction_count; k++) {
     const MapInstruction& in = a.instructions[k];
     b.needed[a.leaf_count + k] = b.needed[in.left] || (IsBinary(in) && b.needed[in.right]);
+  }
+  // Values are computed again only where a derivative, or the choice of the largest, depends on them.
+  bool* asked = b.forward.asked;
+  asked[a.leaf_count + a.instruction_count - 1] = a.pool == kMaxPool;
+  for (int k = a.instruction_count - 1; k >= 0; k--) {
+    const MapInstruction& in = a.instructions[k];
+    const bool derives = b.needed[a.leaf_count + k] && in.code != kIdentity && in.code != kLinear && in.code != kAdd &&
+                         in.code != kDropout;
+    if (!derives && !asked[a.leaf_count + k]) continue;
+    asked[in.left] = true;
+    if (IsBinary(in)) asked[in.right] = true;
   }
 }
 
@@ -125,26 +143,42 @@ PELLUCID_INLINE void Back(MapBack& b, const Tile& t, int k) {
   }
 }
 
-// Where number i of a tile lies in its leaf, in pixels from the first of the tile's first channel.
-PELLUCID_INLINE int64_t Place(const Tile& t, int i) { return t.first + (t.scattered ? t.at[i] : i); }
+// Sums over a run of a channel, in two parts each: additions wait for one another.
+template <bool kProducts, class At>
+PELLUCID_INLINE void SumRun(const MapBack& b, int n, const float* dz, const float* x, float mean, float* sums, bool starts,
+                            At at) {
+  Vector of_dz[2] = {}, of_product[2] = {};
+  const Vector middle = Splat(mean);
+  const Integers live = b.live;
+  for (int i = 0; i < n; i++) {
+    const Vector d = Select(live, Load(dz + i * kLanes), Vector{});
+    of_dz[0] += d;
+    if (kProducts) of_product[0] += d * (Select(live, Load(x + at(i) * kLanes), Vector{}) - middle);
+    if (++i == n) break;
+    const Vector e = Select(live, Load(dz + i * kLanes), Vector{});
+    of_dz[1] += e;
+    if (kProducts) of_product[1] += e * (Select(live, Load(x + at(i) * kLanes), Vector{}) - middle);
+  }
+  const Vector first = of_dz[0] + of_dz[1], second = of_product[0] + of_product[1];
+  Store(sums, starts ? first : Load(sums) + first);
+  Store(sums + kLanes, starts ? second : Load(sums + kLanes) + second);
+}
 
 PELLUCID_INLINE void AddSums(MapBack& b, const Tile& t, int r) {
   const MapLeaf& leaf = b.forward.a.leaves[r];
   const float* dz = b.gradient[r];
-  const float* x = b.forward.leaf[r] + t.channel * b.forward.pixels * kLanes;
+  const float* x = b.forward.leaf[r] + (t.channel * b.forward.pixels + t.first) * kLanes;
   float* sums = leaf.sums + b.slot * leaf.sums_slot + t.channel * 2 * kLanes;
   const bool starts = b.first && t.opens;
   int64_t c = t.channel;
   for (int i = 0; i < t.n; i += t.run, c++, sums += 2 * kLanes) {
-    Vector of_dz{}, of_product{};
-    const Vector mean = Splat(leaf.mean ? leaf.mean[c] : 0.0f);
-    for (int j = i; j < i + t.run; j++) {
-      const Vector d = Select(b.live, Load(dz + j * kLanes), Vector{});
-      of_dz += d;
-      if (leaf.kind == kMap) of_product += d * (Select(b.live, Load(x + Place(t, j) * kLanes), Vector{}) - mean);
-    }
-    Store(sums, starts ? of_dz : Load(sums) + of_dz);
-    Store(sums + kLanes, starts ? of_product : Load(sums + kLanes) + of_product);
+    const float mean = leaf.mean ? leaf.mean[c] : 0.0f;
+    if (leaf.kind != kMap)
+      SumRun<false>(b, t.run, dz + i * kLanes, x, mean, sums, starts, [](int j) { return int64_t(j); });
+    else if (t.scattered)
+      SumRun<true>(b, t.run, dz, x, mean, sums, starts, [&](int j) { return int64_t(t.at[j]); });
+    else
+      SumRun<true>(b, t.run, dz + i * kLanes, x + i * kLanes, mean, sums, starts, [](int j) { return int64_t(j); });
   }
 }
 
@@ -157,28 +191,39 @@ PELLUCID_INLINE void WriteGate(const MapBack& b, const Tile& t, const MapLeaf& l
   }
 }
 
-// dL/dx of one pixel of a map.
-PELLUCID_INLINE void WritePixel(const MapBack& b, const MapLeaf& leaf, int64_t c, Vector dz, const float* x, float* out) {
-  Vector d = dz * ScaleOf(leaf, c);
-  if (leaf.factors) {
-    const float mean = leaf.mean ? leaf.mean[c] : 0.0f;
-    d += (Load(x) - mean) * leaf.factors[2 * c] + leaf.factors[2 * c + 1];
-  }
-  d = Select(b.live, d, Vector{});
-  Store(out, leaf.accumulate ? Load(out) + d : d);
+// dL/dx of some pixels of one channel of a map; dz null: nothing arrives from above.
+template <class At>
+PELLUCID_INLINE void WriteRun(const MapBack& b, const MapLeaf& leaf, int64_t c, int n, const float* dz, const float* x,
+                              float* out, At at) {
+  const Vector scale = Splat(ScaleOf(leaf, c)), mean = Splat(leaf.mean ? leaf.mean[c] : 0.0f);
+  const Vector slope = Splat(leaf.factors ? leaf.factors[2 * c] : 0.0f);
+  const Vector constant = Splat(leaf.factors ? leaf.factors[2 * c + 1] : 0.0f);
+  const Integers live = b.live;
+  const auto each = [&](auto with_factors, auto adds) {
+    for (int i = 0; i < n; i++) {
+      const int64_t place = at(i) * kLanes;
+      Vector d = dz ? Load(dz + i * kLanes) * scale : Vector{};
+      if (with_factors) d += (Load(x + place) - mean) * slope + constant;
+      d = Select(live, d, Vector{});
+      Store(out + place, adds ? Load(out + place) + d : d);
+    }
+  };
+  if (leaf.factors)
+    leaf.accumulate ? each(kYes, kYes) : each(kYes, kNo);
+  else
+    leaf.accumulate ? each(kNo, kYes) : each(kNo, kNo);
 }
 
 PELLUCID_INLINE void WriteMap(const MapBack& b, const Tile& t, int r, float* out) {
   const MapLeaf& leaf = b.forward.a.leaves[r];
   const float* dz = b.gradient[r];
-  const float* x = b.forward.leaf[r] + t.channel * b.forward.pixels * kLanes;
-  out += t.channel * b.forward.pixels * kLanes;
+  const int64_t first = (t.channel * b.forward.pixels + t.first) * kLanes;
+  const float* x = b.forward.leaf[r] + first;
+  out += first;
+  if (t.scattered) return WriteRun(b, leaf, t.channel, t.n, dz, x, out, [&](int j) { return int64_t(t.at[j]); });
   int64_t c = t.channel;
-  for (int i = 0; i < t.n; i += t.run, c++)
-    for (int j = i; j < i + t.run; j++) {
-      const int64_t at = Place(t, j) * kLanes;
-      WritePixel(b, leaf, c, Load(dz + j * kLanes), x + at, out + at);
-    }
+  for (int i = 0; i < t.n * kLanes; i += t.run * kLanes, c++)
+    WriteRun(b, leaf, c, t.run, dz + i, x + i, out + i, [](int j) { return int64_t(j); });
 }
 
 // Pixels that no window covers: nothing arrives there from above.
@@ -188,18 +233,43 @@ void WriteUncovered(const MapBack& b, int r, float* out) {
   const int64_t rows = a.H / a.pool_h * a.pool_h, columns = a.W / a.pool_w * a.pool_w;
   if ((rows == a.H && columns == a.W) || (leaf.accumulate && !leaf.factors)) return;
   for (int64_t c = 0; c < a.C; c++)
-    for (int64_t h = 0; h < a.H; h++)
-      for (int64_t w = h < rows ? columns : 0; w < a.W; w++) {
-        const int64_t at = ((c * a.H + h) * a.W + w) * kLanes;
-        WritePixel(b, leaf, c, Vector{}, b.forward.leaf[r] + at, out + at);
-      }
+    for (int64_t h = 0; h < a.H; h++) {
+      const int64_t w = h < rows ? columns : 0, at = ((c * a.H + h) * a.W + w) * kLanes;
+      WriteRun(b, leaf, c, int(a.W - w), nullptr, b.forward.leaf[r] + at, out + at, [](int j) { return int64_t(j); });
+    }
+}
+
+void WriteUncovered(const MapBack& b, int64_t group) {
+  const MapArguments& a = b.forward.a;
+  for (int r = 0; HasWindows(a) && r < a.leaf_count; r++)
+    if (b.writes[r] && a.leaves[r].kind == kMap)
+      WriteUncovered(b, r, a.leaves[r].gradient + group * a.leaves[r].gradient_group);
+}
+
+// One lane group of a map that needs no tiles.
+void Short(const MapBack& b, const float* dy, int64_t group) {
+  const MapArguments& a = b.forward.a;
+  const MapLeaf& leaf = a.leaves[0];
+  FastBack fast{b.forward.leaf[0], a.y ? a.y + group * a.y_group : nullptr, dy, nullptr, nullptr, b.first, b.live};
+  if (b.writes[0]) fast.out = leaf.gradient + group * leaf.gradient_group;
+  if (b.sums[0]) fast.sums = leaf.sums + b.slot * leaf.sums_slot;
+  if (!fast.out && !fast.sums) return;
+  if (!fast.out)
+    FastBackward<true, kNothing>(a, fast);
+  else if (leaf.factors)
+    FastBackward<false, kWithFactors>(a, fast);  // whose sums were taken before
+  else if (fast.sums)
+    FastBackward<true, kScaled>(a, fast);
+  else
+    FastBackward<false, kScaled>(a, fast);
+  WriteUncovered(b, group);
 }
 
 void Backward(const MapArguments& a, const PellucidUnits& range, bool sums_only) {
   float* memory = pellucid_lanes_scratch(0, (2 * kRegisters + 1) * kTileFloats);
   float* zeros = memory + 2 * kRegisters * kTileFloats;
   for (int64_t i = 0; i < kTileFloats; i++) zeros[i] = 0.0f;
-  MapBack b{{a, int64_t(a.H) * a.W, memory, {}, {}, {}}, memory + kRegisters * kTileFloats, {}, zeros, {}, {}, {}, {},
+  MapBack b{{a, int64_t(a.H) * a.W, memory, {}, {}, {}, {}}, memory + kRegisters * kTileFloats, {}, zeros, {}, {}, {}, {},
             range.slot, false};
   Plan(b, sums_only);
   for (int64_t g = range.begin; g < range.end; g++) {
@@ -207,6 +277,10 @@ void Backward(const MapArguments& a, const PellucidUnits& range, bool sums_only)
     b.first = range.first && g == range.begin;
     b.live = LiveLanes(g == a.G - 1 ? a.live : kLanes);
     const float* dy = a.dy + g * a.dy_group;
+    if (IsFast(a)) {
+      Short(b, dy, g);
+      continue;
+    }
     EachTile(a, [&](const Tile& t) {
       RunTile(b.forward, t, nullptr);
       for (const float*& gradient : b.gradient) gradient = nullptr;
@@ -222,9 +296,7 @@ void Backward(const MapArguments& a, const PellucidUnits& range, bool sums_only)
         if (out && leaf.kind == kGate) WriteGate(b, t, leaf, b.gradient[r], out);
       }
     });
-    for (int r = 0; HasWindows(a) && r < a.leaf_count; r++)
-      if (b.writes[r] && a.leaves[r].kind == kMap)
-        WriteUncovered(b, r, a.leaves[r].gradient + g * a.leaves[r].gradient_group);
+    WriteUncovered(b, g);
   }
 }
 

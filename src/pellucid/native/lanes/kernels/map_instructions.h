@@ -20,17 +20,17 @@ struct Identity {
   Vector Back(Vector g, Vector) const { return g; }
 };
 struct Relu {
-  Vector operator()(Vector x) const { return x <= 0.0f ? Vector{} : x; }
+  Vector operator()(Vector x) const { return AtLeast(x, 0.0f); }
   Vector Back(Vector g, Vector x) const { return x <= 0.0f ? Vector{} : g; }
 };
 struct Hardtanh {
   float low, high;
-  Vector operator()(Vector x) const { x = x < low ? Splat(low) : x; return x > high ? Splat(high) : x; }
+  Vector operator()(Vector x) const { return AtMost(AtLeast(x, low), high); }
   Vector Back(Vector g, Vector x) const { return (x <= low) | (x >= high) ? Vector{} : g; }
 };
 struct Clamp {
   float low, high;
-  Vector operator()(Vector x) const { x = x < low ? Splat(low) : x; return x > high ? Splat(high) : x; }
+  Vector operator()(Vector x) const { return AtMost(AtLeast(x, low), high); }
   Vector Back(Vector g, Vector x) const { return (x >= low) & (x <= high) ? g : Vector{}; }
 };
 struct LeakyRelu {
@@ -51,8 +51,8 @@ struct Elu {
 struct Silu {
   Vector operator()(Vector x) const { return x * Sigmoid(x); }
   Vector Back(Vector g, Vector x) const {
-    const Vector s = Sigmoid(x);
-    return g * (s * ((x - x * s) + 1.0f));
+    const SigmoidParts s = SigmoidOf(x);
+    return g * (s.value * (x * s.rest + 1.0f));
   }
 };
 struct Gelu {
@@ -66,8 +66,9 @@ struct GeluTanh {  // x sigmoid(2 k (x + c x x x)), which is 0.5 x (1 + tanh(...
   static constexpr float kTwice = 1.59576912f, kCubic = 0.044715f;
   Vector operator()(Vector x) const { return x * Sigmoid(x * (x * x * (kTwice * kCubic) + kTwice)); }
   Vector Back(Vector g, Vector x) const {
-    const Vector square = x * x, s = Sigmoid(x * (square * (kTwice * kCubic) + kTwice));
-    return g * (s * (x * (1.0f - s) * (square * (3 * kTwice * kCubic) + kTwice) + 1.0f));
+    const Vector square = x * x;
+    const SigmoidParts s = SigmoidOf(x * (square * (kTwice * kCubic) + kTwice));
+    return g * (s.value * (x * s.rest * (square * (3 * kTwice * kCubic) + kTwice) + 1.0f));
   }
 };
 struct Mish {
@@ -77,18 +78,17 @@ struct Mish {
     return g * (x * m.derivative + m.tanh);
   }
 };
-struct SigmoidOf {
+struct Logistic {
   Vector operator()(Vector x) const { return Sigmoid(x); }
   Vector Back(Vector g, Vector x) const {
-    const Vector s = Sigmoid(x);
-    return g * (s - s * s);
+    const SigmoidParts s = SigmoidOf(x);
+    return g * (s.value * s.rest);
   }
 };
-struct TanhOf {
+struct HyperbolicTangent {
   Vector operator()(Vector x) const { return Tanh(x); }
   Vector Back(Vector g, Vector x) const {
-    const Vector t = Tanh(x);
-    return g * (1.0f - t * t);
+    return g * TanhOf(x).derivative;
   }
 };
 struct SoftplusOf {
@@ -147,7 +147,7 @@ struct Square {
   Vector operator()(Vector x) const { return x * x; }
   Vector Back(Vector g, Vector x) const { return g * x * 2.0f; }
 };
-struct Reciprocal {
+struct ReciprocalOf {
   Vector operator()(Vector x) const { return 1.0f / x; }
   Vector Back(Vector g, Vector x) const { return -g / (x * x); }
 };
@@ -189,8 +189,8 @@ PELLUCID_INLINE void WithUnary(const MapInstruction& i, Use&& use) {
     case kGelu: return use(Gelu{});
     case kGeluTanh: return use(GeluTanh{});
     case kMish: return use(Mish{});
-    case kSigmoid: return use(SigmoidOf{});
-    case kTanh: return use(TanhOf{});
+    case kSigmoid: return use(Logistic{});
+    case kTanh: return use(HyperbolicTangent{});
     case kSoftplus: return use(SoftplusOf{i.a, i.b});
     case kHardswish: return use(Hardswish{});
     case kHardsigmoid: return use(Hardsigmoid{});
@@ -202,7 +202,7 @@ PELLUCID_INLINE void WithUnary(const MapInstruction& i, Use&& use) {
     case kLog: return use(LogOf{});
     case kSqrt: return use(Sqrt{});
     case kSquare: return use(Square{});
-    case kReciprocal: return use(Reciprocal{});
+    case kReciprocal: return use(ReciprocalOf{});
     case kRsqrt: return use(Rsqrt{});
     case kPowInteger: return use(PowInteger{i.a});
     case kPow: return use(Pow{i.a});

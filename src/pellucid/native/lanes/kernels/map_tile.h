@@ -39,18 +39,22 @@ PELLUCID_INLINE void EachTile(const MapArguments& a, Use&& use) {
   t.scattered = HasWindows(a);
   if (t.scattered) {
     const int taps = a.pool_h * a.pool_w, most = kTile / taps;
-    const int64_t Q = a.W / a.pool_w, windows = a.H / a.pool_h * Q;
-    for (t.channel = 0; t.channel < a.C; t.channel++)
+    const int32_t Q = a.W / a.pool_w, windows = a.H / a.pool_h * Q;
+    int32_t of_tap[kTile], corner = 0, q = 0;  // pixels from a window's first, that pixel, and its place in the row
+    for (int tap = 0; tap < taps; tap++) of_tap[tap] = tap / a.pool_w * a.W + tap % a.pool_w;
+    for (t.channel = 0; t.channel < a.C; t.channel++, corner = 0)
       for (t.window = 0; t.window < windows; t.window += t.windows) {
         t.windows = int(Least(most, windows - t.window));
         t.n = t.run = t.windows * taps;
         t.first = 0;
         t.opens = t.window == 0;
         for (int i = 0; i < t.windows; i++) {
-          const int64_t p = (t.window + i) / Q, q = (t.window + i) % Q;
-          for (int tap = 0; tap < taps; tap++)
-            t.at[tap * t.windows + i] =
-                int32_t((p * a.pool_h + tap / a.pool_w) * a.W + q * a.pool_w + tap % a.pool_w);
+          for (int tap = 0; tap < taps; tap++) t.at[tap * t.windows + i] = corner + of_tap[tap];
+          corner += a.pool_w;
+          if (++q == Q) {
+            q = 0;
+            corner += a.pool_h * a.W - Q * a.pool_w;
+          }
         }
         use(t);
       }
@@ -86,6 +90,7 @@ struct MapState {
   const float* value[kRegisters];      // where each register's numbers are: in `values`, or in the leaf itself
   const float* leaf[kMapLeaves];       // each leaf's numbers of this group
   Dropout dropouts[kMapInstructions];  // of those instructions that are a dropout
+  bool asked[kRegisters];              // whether a register's value is needed
 };
 
 PELLUCID_INLINE void Begin(MapState& s, int64_t group) {
@@ -141,11 +146,14 @@ PELLUCID_INLINE void Drop(const MapState& s, const Tile& t, const MapInstruction
   for (int i = 0; i < t.n; i++) Store(out + i * kLanes, drop(Load(x + i * kLanes), Element(s, t, in, i)));
 }
 
-// Runs the instructions over a tile; the last one's result goes to `result` if that is not null.
+// Runs the instructions over a tile, those whose values are asked for; the last one's result goes to `result` if that is
+// not null.
 static void RunTile(MapState& s, const Tile& t, float* result) {
   const int leaves = s.a.leaf_count, instructions = s.a.instruction_count, n = t.n;
-  for (int r = 0; r < leaves; r++) ReadLeaf(s, t, r);
+  for (int r = 0; r < leaves; r++)
+    if (s.asked[r]) ReadLeaf(s, t, r);
   for (int k = 0; k < instructions; k++) {
+    if (!s.asked[leaves + k]) continue;
     const MapInstruction& in = s.a.instructions[k];
     float* out = result && k == instructions - 1 ? result : OwnValue(s, leaves + k);
     s.value[leaves + k] = out;
