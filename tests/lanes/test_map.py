@@ -371,3 +371,41 @@ def test_what_does_not_fit() -> None:
         MapBlock(maps[0], build.value("y", 2, 4, 4), Pooling("max", 2, 2))
     with pytest.raises(UsageError, match="no activation named 'rlu'"):
         maps[0].activate("rlu")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("place", range(4))
+def test_nan_wins_in_a_window(place: int, target: str) -> None:
+    """Wherever it stands among the four, beside infinities too."""
+    x = numpy.array([[1.0, numpy.inf], [-numpy.inf, 2.0]], numpy.float32).reshape(1, 1, 2, 2)
+    build = Immediate(on_target(target), 1)
+    value = build.put("x", x)
+    block = MapBlock(Expression.of(value), build.new("y", 1, 1, 1), Pooling("max", 2, 2))
+    block.forward(build)
+    assert build.read(block.outputs[0]).item() == numpy.inf
+    x.reshape(-1)[place] = numpy.nan
+    build.fill(value, x)
+    block.forward(build)
+    assert numpy.isnan(build.read(block.outputs[0])).all()
+    build.back([block], block.outputs[0], numpy.ones((1, 1, 1, 1), numpy.float32))
+    wanted = numpy.zeros(4)
+    wanted[place] = 1  # as in PyTorch
+    assert (build.read(build.gradient(value)).reshape(-1) == wanted).all()
+
+
+@pytest.mark.parametrize("pooling", [None, Pooling("max", 2, 2)], ids=["none", "max"])
+def test_the_same_bits_from_run_to_run(pooling: Pooling | None) -> None:
+    """Sums over the batch begin anew with each pass, whatever their memory held."""
+    n, shape = 130, (3, 6, 6)
+    x = random(n, *shape, seed=1)
+    found = []
+    for _ in range(2):
+        build = Immediate(on_target("portable"), n, {"gamma": random(3, seed=2)}, wanted=("gamma",))
+        value = build.put("x", x)
+        size = pooling.shape(6, 6) if pooling else (6, 6)
+        expression = Expression.of(Leaf(value, scale="gamma")).activate("silu")
+        block = MapBlock(expression, build.new("y", 3, *size), pooling)
+        block.forward(build)
+        build.back([block], block.outputs[0], random(n, 3, *size, seed=3))
+        found.append(build.gradients_of["gamma"][0].tobytes())
+    assert found[0] == found[1]

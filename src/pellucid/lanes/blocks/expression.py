@@ -1,8 +1,8 @@
 """Expressions over feature maps, number by number: built while a network is lowered, computed in one pass.
 
 A ``MapBlock`` computes one. An expression has leaves (feature maps as they stand, normalised or scaled channel by
-channel; gates; parameters) and instructions, each of which makes a number from one or two others. It has no memory until a
-block writes its result.
+channel; gates; parameters) and instructions, each of which makes a number from one or two others. It has no memory
+until a block writes its result.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-// Functions of a vector: exp, log, tanh and what follows from them, relative error at most 3e-7 (away from denormals, which
-// are 0). NaN stays NaN, infinities give what PyTorch gives. Polynomials are minimax fits of the relative error.
+// Functions of a vector: exp, log, tanh and what follows from them, relative error at most 3e-7 (away from denormals,
+// which are 0). NaN stays NaN, infinities give what PyTorch gives. Polynomials are minimax fits of the relative error.
 #pragma once
 
 #include "vector.h"
@@ -38,7 +38,7 @@ PELLUCID_INLINE Vector SquareRoot(Vector x) {
 
 // 1 / x for 1 <= x <= 2^126
 PELLUCID_INLINE Vector Reciprocal(Vector x) {
-#if PELLUCID_LANES == 16  // division takes AVX-512 ten cycles or more: an estimate of 14 bits, then one step of Newton's
+#if PELLUCID_LANES == 16  // a division takes ten cycles or more: an estimate of 14 bits, then one step of Newton's
   const Vector y = __builtin_ia32_rcp14ps512_mask(x, Vector{}, uint16_t(-1));
   return y + y * (1.0f - x * y);
 #else

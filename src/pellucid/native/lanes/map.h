@@ -14,21 +14,21 @@ constexpr int kMapMostTaps = 32;  // of a pooling window, but for the average of
 
 // What a register holds at first. Of a feature map scale[c] x + shift[c], where these are not null.
 //
-// The gradient of a batch norm's input needs sums over the whole batch first: such a leaf has factors, map_backward_sums
-// adds up its sums, and batch_norm_backward_finish makes the factors of them. Of all other leaves map_backward itself adds
-// up the sums, and map_parameter_gradients makes the parameters' gradients of them.
+// The gradient of a batch norm's input needs sums over the whole batch first: such a leaf has factors,
+// map_backward_sums adds up its sums, and batch_norm_backward_finish makes the factors of them. Of all other leaves
+// map_backward itself adds up the sums, and map_parameter_gradients makes the parameters' gradients of them.
 struct MapLeaf {
-  float* x;          // map: [G][C][H][W][L]; gate: [G][C][1][1][L]; parameter: [C]; parameter for all channels: [1]
-  float* scale;      // [C] or null: 1; of a map only
-  float* shift;      // [C] or null: 0
-  float* mean;       // [C] or null: 0; what is taken from x before it is multiplied in sums and with a factor
+  float* x;                  // map: [G][C][H][W][L]; gate: [G][C][1][1][L]; parameter: [C], for all channels: [1]
+  float* scale;              // [C] or null: 1; of a map only
+  float* shift;              // [C] or null: 0
+  float* mean;               // [C] or null: 0; taken from x before it is multiplied, in sums and with a factor
   float* inverse_deviation;  // [C] or null: lets a batch norm's sums be taken over a pooled map
-  float* factors;    // [C][2] = (A, B) or null: 0; dL/dx = scale dz + A (x - mean) + B, dz the gradient after the affine
-  float* sums;       // [slots][C][2][L] or null: sums over groups and pixels of dz and dz (x - mean), sums_slot apart
-  float* gradient;   // dL/dx, of a map [G][C][H][W][L], of a gate [G][C][1][1][L]; or null: not wanted
+  float* factors;            // [C][2] = (A, B) or null: 0; dL/dx = scale dz + A (x - mean) + B, dz: after the affine
+  float* sums;               // [slots][C][2][L] or null: of dz and dz (x - mean) over a slot's pictures and pixels
+  float* gradient;           // dL/dx, of a map [G][C][H][W][L], of a gate [G][C][1][1][L]; or null: not wanted
   int64_t x_group;
   int64_t gradient_group;
-  int64_t sums_slot;
+  int64_t sums_slot;   // between the slots' sums
   int32_t kind;        // 0 map, 1 gate, 2 parameter of channels, 3 parameter for all
   int32_t accumulate;  // whether the gradient is added to, not written
 };

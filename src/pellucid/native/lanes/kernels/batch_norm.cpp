@@ -1,6 +1,7 @@
-// Batch normalisation: statistics of a batch, what the affine and its way back need of them, and the parameters' gradients.
+// Batch normalisation: statistics of a batch, and what the affine, its way back and its parameters need of them.
 //
-//   mean, var over batch and pixels;  inverse = 1 / sqrt(var + eps);  scale = weight inverse;  shift = bias - mean scale
+//   mean, var over batch and pixels;  inverse = 1 / sqrt(var + eps)
+//   scale = weight inverse;  shift = bias - mean scale
 //   S1 = sum dz, S2 = sum dz (x - mean), n terms:
 //   dL/dbias = S1, dL/dweight = S2 inverse, dL/dx = scale dz + A (x - mean) + B, A = -scale inverse^2 S2 / n,
 //   B = -scale S1 / n
@@ -85,8 +86,8 @@ void BatchNormStatistics(const void* arguments, const PellucidUnits* range) {
     }
 }
 
-// Units: blocks of 16 channels. Makes mean, inverse deviation, scale and shift; in training of the batch's statistics, and
-// running <- (1 - momentum) running + momentum batch, of the variance the unbiased one.
+// Units: blocks of 16 channels. Makes mean, inverse deviation, scale and shift; in training of the batch's statistics,
+// and running <- (1 - momentum) running + momentum batch, of the variance the unbiased one.
 void BatchNormFinish(const void* arguments, const PellucidUnits* range) {
   const BatchNormArguments& a = *static_cast<const BatchNormArguments*>(arguments);
   const int64_t end = Least(a.C, range->end * kBlock);

@@ -1,5 +1,5 @@
-// The way back through a map: the forward pass is recomputed from the leaves tile by tile, the gradient is routed through
-// the pooling and multiplied back through the instructions, in reverse, to the leaves.
+// The way back through a map: the forward pass is recomputed from the leaves tile by tile, the gradient is routed
+// through the pooling and multiplied back through the instructions, in reverse, to the leaves.
 #include "map_fast.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
@@ -145,8 +145,8 @@ PELLUCID_INLINE void Back(MapBack& b, const Tile& t, int k) {
 
 // Sums over a run of a channel, in two parts each: additions wait for one another.
 template <bool kProducts, class At>
-PELLUCID_INLINE void SumRun(const MapBack& b, int n, const float* dz, const float* x, float mean, float* sums, bool starts,
-                            At at) {
+PELLUCID_INLINE void SumRun(const MapBack& b, int n, const float* dz, const float* x, float mean, float* sums,
+                            bool starts, At at) {
   Vector of_dz[2] = {}, of_product[2] = {};
   const Vector middle = Splat(mean);
   const Integers live = b.live;
@@ -269,8 +269,8 @@ void Backward(const MapArguments& a, const PellucidUnits& range, bool sums_only)
   float* memory = pellucid_lanes_scratch(0, (2 * kRegisters + 1) * kTileFloats);
   float* zeros = memory + 2 * kRegisters * kTileFloats;
   for (int64_t i = 0; i < kTileFloats; i++) zeros[i] = 0.0f;
-  MapBack b{{a, int64_t(a.H) * a.W, memory, {}, {}, {}, {}}, memory + kRegisters * kTileFloats, {}, zeros, {}, {}, {}, {},
-            range.slot, false};
+  const MapState forward{a, int64_t(a.H) * a.W, memory, {}, {}, {}, {}};
+  MapBack b{forward, memory + kRegisters * kTileFloats, {}, zeros, {}, {}, {}, {}, range.slot, false};
   Plan(b, sums_only);
   for (int64_t g = range.begin; g < range.end; g++) {
     Begin(b.forward, g);
@@ -312,7 +312,8 @@ void MapBackwardSums(const void* arguments, const PellucidUnits* range) {
   Backward(*static_cast<const MapArguments*>(arguments), *range, true);
 }
 
-// Units: blocks of 16 channels, or one if the parameter is shared. The gradients of an affine's or of a single parameter.
+// Units: blocks of 16 channels, or one if the parameter is shared. The gradients of an affine's or of a single
+// parameter.
 void MapParameterGradients(const void* arguments, const PellucidUnits* range) {
   const MapParameterArguments& a = *static_cast<const MapParameterArguments*>(arguments);
   const int64_t begin = a.shared ? 0 : range->begin * 16, end = a.shared ? a.C : Least(a.C, range->end * 16);

@@ -1,5 +1,5 @@
-// Short maps without tiles: one leaf that is a feature map, at most one instruction of the common ones, and windows of 2 x 2
-// or no pooling. Each pixel is read once and goes through registers. Same numbers as through the tiles.
+// Short maps without tiles: one leaf that is a feature map, at most one instruction of the common ones, and windows of
+// 2 x 2 or no pooling. Each pixel is read once and goes through registers. Same numbers as through the tiles.
 #pragma once
 
 #include "map_tile.h"

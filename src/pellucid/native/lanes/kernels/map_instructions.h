@@ -1,5 +1,6 @@
-// The instructions of a map. Each is a functor of vectors: operator() gives y = f(x), Back the gradient g f'(x), with the
-// values that PyTorch has at kinks, at NaN and at infinity. Numbers of the codes: lanes/blocks/expression.py has the same.
+// The instructions of a map. Each is a functor of vectors: operator() gives y = f(x), Back the gradient g f'(x), with
+// the values that PyTorch has at kinks, at NaN and at infinity. Numbers of the codes: lanes/blocks/expression.py has
+// the same.
 #pragma once
 
 #include "../functions.h"
@@ -258,8 +259,9 @@ PELLUCID_INLINE void WithBinary(const MapInstruction& i, Use&& use) {
 
 PELLUCID_INLINE bool IsBinary(const MapInstruction& i) { return i.code >= kAdd && i.code < kDropout; }
 
-// Dropout by a generator that counts: whether a number stays depends on the seed, the instruction's stream, the picture and
-// the number's place in the picture, and on nothing else, so forward, backward and every instruction set agree.
+// Dropout by a generator that counts: whether a number stays depends on the seed, the instruction's stream, the
+// picture and the number's place in the picture, and on nothing else, so forward, backward and every instruction set
+// agree.
 struct Dropout {
   Integers first, second;  // keys, one a lane
   uint32_t limit;          // of the hash's upper 24 bits: below it a number is dropped

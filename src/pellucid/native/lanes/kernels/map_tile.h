@@ -1,9 +1,9 @@
-// Tiles of a map: up to kTile pixels of one lane group that the instructions are run over while they lie in the L1 cache,
-// one tile of numbers for each register.
+// Tiles of a map: up to kTile pixels of one lane group that the instructions are run over while they lie in the L1
+// cache, one tile of numbers for each register.
 //
-// Without pooling a tile is a run of pixels as they lie in memory, of one channel or of several whole ones. With windows it
-// is some windows of one channel, tap by tap: the first tap of all its windows, then the second, and so on; `at` says where
-// each pixel lies in its channel.
+// Without pooling a tile is a run of pixels as they lie in memory, of one channel or of several whole ones. With
+// windows it is some windows of one channel, tap by tap: the first tap of all its windows, then the second, and so on;
+// `at` says where each pixel lies in its channel.
 #pragma once
 
 #include "map_instructions.h"
@@ -141,13 +141,13 @@ PELLUCID_INLINE int64_t Element(const MapState& s, const Tile& t, const MapInstr
   return t.channel * s.pixels + t.first + (t.scattered ? t.at[i] : i);
 }
 
-PELLUCID_INLINE void Drop(const MapState& s, const Tile& t, const MapInstruction& in, const Dropout& drop, const float* x,
-                          float* out) {
+PELLUCID_INLINE void Drop(const MapState& s, const Tile& t, const MapInstruction& in, const Dropout& drop,
+                          const float* x, float* out) {
   for (int i = 0; i < t.n; i++) Store(out + i * kLanes, drop(Load(x + i * kLanes), Element(s, t, in, i)));
 }
 
-// Runs the instructions over a tile, those whose values are asked for; the last one's result goes to `result` if that is
-// not null.
+// Runs the instructions over a tile, those whose values are asked for; the last one's result goes to `result` if that
+// is not null.
 static void RunTile(MapState& s, const Tile& t, float* result) {
   const int leaves = s.a.leaf_count, instructions = s.a.instruction_count, n = t.n;
   for (int r = 0; r < leaves; r++)
