@@ -53,6 +53,41 @@ struct Chunk {
   int64_t begin, end, place, tiles;
 };
 
+// The rectangles of a group's numbers that a chunk's tiles read, without those that the tile before has read already.
+template <int M>
+PELLUCID_INLINE void PlanInput(const Correlation& n, int64_t group, const Chunk& chunk, Ahead::Planes& p) {
+  const Tiling<M> tiling(n);
+  p.at = n.in + group * n.in_group;
+  p.row = int64_t(n.W) * kLanes;
+  p.plane = n.H * p.row;
+  p.planes = n.C;
+  p.count = chunk.end - chunk.begin;
+  p.next = 0;
+  for (int64_t t = chunk.begin; t < chunk.end; t++) {
+    const int64_t h = t / tiling.across * M - n.pad_h, w = t % tiling.across * M - n.pad_w;
+    const int64_t top = Most(0, h + (h < 0 ? 0 : 2)), left = Most(0, w + (w < 0 ? 0 : 2));
+    p.rectangles[t - chunk.begin] = {top * p.row + left * kLanes, int(Least(n.H, h + M + 2) - top),
+                                     int(Least(n.W, w + M + 2) - left)};
+  }
+}
+
+// Those of kernels [first, first + kernels) that a chunk's tiles write.
+template <int M>
+PELLUCID_INLINE void PlanOutput(const Correlation& n, int64_t group, const Chunk& chunk, int64_t first, int64_t kernels,
+                                Ahead::Planes& p) {
+  const Tiling<M> tiling(n);
+  p.row = int64_t(n.Q) * kLanes;
+  p.plane = n.P * p.row;
+  p.at = n.out + group * n.out_group + first * p.plane;
+  p.planes = kernels;
+  p.count = chunk.end - chunk.begin;
+  p.next = 0;
+  for (int64_t t = chunk.begin; t < chunk.end; t++) {
+    const int64_t h = t / tiling.across * M, w = t % tiling.across * M;
+    p.rectangles[t - chunk.begin] = {h * p.row + w * kLanes, int(Least(M, n.P - h)), int(Least(M, n.Q - w))};
+  }
+}
+
 // points[point][c][place + tile of the chunk], `plane` floats from point to point.
 template <int M, bool STREAM>
 PELLUCID_INLINE void TransformInput(const Correlation& n, int64_t group, const Chunk& chunk, float* points,
@@ -104,39 +139,58 @@ struct Sums {
   }
 };
 
-// Kernels [first, first + kernels) of a chunk's tiles, from products[point][kernel - first][place + tile of the chunk].
-template <int M>
-PELLUCID_INLINE void TransformOutput(const Correlation& n, int64_t group, const Chunk& chunk, const float* products,
-                                     int64_t plane, int64_t first, int64_t kernels) {
+// Write a tile's numbers that are inside the picture.
+template <int M, bool ACCUMULATE, bool SUMS>
+PELLUCID_INLINE void StoreTile(const Vector (*y)[M], Vector bias, float* to, int64_t row, int64_t down, int64_t across,
+                               Sums& sums) {
+  PELLUCID_UNROLL(4)
+  for (int i = 0; i < M; i++) {
+    PELLUCID_UNROLL(4)
+    for (int j = 0; j < M; j++) {
+      if (i >= down || j >= across) continue;
+      Vector v = y[i][j] + bias;
+      if constexpr (ACCUMULATE) v += Load(to + i * row + j * kLanes);
+      Store(to + i * row + j * kLanes, v);
+      if constexpr (SUMS) sums.Add(v);
+    }
+  }
+}
+
+template <int M, bool ACCUMULATE, bool SUMS>
+PELLUCID_INLINE void TransformOutputOf(const Correlation& n, int64_t group, const Chunk& chunk, const float* products,
+                                       int64_t plane, int64_t first, int64_t kernels) {
   const Tiling<M> tiling(n);
+  const int64_t row = int64_t(n.Q) * kLanes;
   for (int64_t k = first; k < first + kernels; k++) {
     const float* in = products + ((k - first) * chunk.tiles + chunk.place) * kLanes;
-    float* out = n.out + group * n.out_group + k * n.P * n.Q * kLanes;
+    float* out = n.out + group * n.out_group + k * n.P * row;
     const Vector bias = Splat(n.bias == nullptr ? 0.0f : n.bias[k]);
     Sums sums{};
     for (int64_t t = chunk.begin; t < chunk.end; t++, in += kLanes) {
       const int64_t p = t / tiling.across * M, q = t % tiling.across * M;
-      const int64_t down = Least(M, n.P - p), across = Least(M, n.Q - q);
-      float* at = out + (p * n.Q + q) * kLanes;
+      const int64_t down = n.P - p, across = n.Q - q;
       Vector y[M][M];
       OutputTile<M>(in, plane, y);
-      if (n.statistics != nullptr && t == chunk.begin)
-        sums.Begin(n.statistics + (group * n.K + k) * 3 * kLanes, t == 0, y[0][0] + bias);
-      PELLUCID_UNROLL(4)
-      for (int i = 0; i < M; i++) {
-        PELLUCID_UNROLL(4)
-        for (int j = 0; j < M; j++) {
-          if (i >= down || j >= across) continue;
-          float* to = at + (i * n.Q + j) * kLanes;
-          Vector v = y[i][j] + bias;
-          if (n.accumulate) v += Load(to);
-          Store(to, v);
-          if (n.statistics != nullptr) sums.Add(v);
-        }
-      }
+      if (SUMS && t == chunk.begin) sums.Begin(n.statistics + (group * n.K + k) * 3 * kLanes, t == 0, y[0][0] + bias);
+      if (down >= M && across >= M)
+        StoreTile<M, ACCUMULATE, SUMS>(y, bias, out + p * row + q * kLanes, row, M, M, sums);
+      else
+        StoreTile<M, ACCUMULATE, SUMS>(y, bias, out + p * row + q * kLanes, row, down, across, sums);
     }
-    if (n.statistics != nullptr) sums.End();
+    if (SUMS) sums.End();
   }
+}
+
+// Kernels [first, first + kernels) of a chunk's tiles, from products[point][kernel - first][place + tile of the chunk].
+template <int M>
+PELLUCID_INLINE void TransformOutput(const Correlation& n, int64_t group, const Chunk& chunk, const float* products,
+                                     int64_t plane, int64_t first, int64_t kernels) {
+  if (n.statistics != nullptr)
+    TransformOutputOf<M, false, true>(n, group, chunk, products, plane, first, kernels);
+  else if (n.accumulate)
+    TransformOutputOf<M, true, false>(n, group, chunk, products, plane, first, kernels);
+  else
+    TransformOutputOf<M, false, false>(n, group, chunk, products, plane, first, kernels);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // The products between Winograd's transforms: for each point, products[k][t] = sum over c of weights[k][c] points[c][t],
-// t a tile (one vector). Tiles come in chunks of at most kMostTiles, kernels k in groups of 32 and blocks of 4:
+// t a tile (one vector). Tiles come in chunks of at most kMostTiles, kernels k in groups of 16 and blocks of 4:
 //   weights  [group of k][point][block][Cp][4]    C rounded up to Cp = 4 n; kernels past K are 0
 //   points   [point][C][tiles of the chunk], products [point][k][tiles of the chunk]
 // A register block is 4 kernels x 4 to 6 tiles (more kernels where tiles are few): a weight is broadcast once and used for
@@ -12,7 +12,44 @@ namespace pellucid::lanes::PELLUCID_ISA {
 namespace {
 
 constexpr int kMostTiles = kLanes == 16 ? 6 : 3;
-constexpr int kKernelGroup = 32, kKernelBlock = 4;
+constexpr int kKernelGroup = 16, kKernelBlock = 4;
+constexpr int kPackedKernels = 32;  // that one unit of a pack kernel writes
+
+// What is needed soon, fetched to L2 a little at a time between blocks of products: memory is slow, and nothing else asks
+// for it while the products run. Rectangles of the planes of a picture: `count` of them in each plane.
+struct Ahead {
+  struct Rectangle {
+    int64_t offset;  // floats from the plane's begin
+    int rows, columns;
+  };
+  struct Planes {
+    const float* at;
+    int64_t plane, row;  // floats
+    Rectangle rectangles[kMostTiles];
+    int64_t count, planes;
+    int64_t next = 0;  // rectangle
+    static void Fetch(Planes& p) {
+      const Rectangle& r = p.rectangles[p.next];
+      const float* line = p.at + r.offset;
+      for (int i = 0; i < r.rows; i++, line += p.row)
+        for (int j = 0; j < r.columns; j++) __builtin_prefetch(line + j * kLanes, 0, 2);
+      if (++p.next < p.count) return;
+      p.next = 0;
+      p.at += p.plane;
+      p.planes--;
+    }
+  };
+  Planes out, in;  // in this order
+  int64_t each;    // rectangles at a time
+  void Step() {
+    for (int64_t i = 0; i < each; i++) {
+      if (out.planes > 0)
+        Planes::Fetch(out);
+      else if (in.planes > 0)
+        Planes::Fetch(in);
+    }
+  }
+};
 
 struct Product {
   const float* points;   // of the first of `inputs` channels
@@ -22,30 +59,32 @@ struct Product {
   int64_t inputs;         // channels to sum over
   int64_t weight_block;   // floats from one block of kernels to the next
   int64_t blocks;         // of kernels
-  bool stream;            // whether results go past the caches
+  Ahead* ahead;
 };
 
 // BLOCKS x 4 kernels x TILES.
-template <int BLOCKS, int TILES>
+template <int BLOCKS, int TILES, bool STREAM>
 PELLUCID_INLINE void MultiplyBlock(const Product& p, int64_t block) {
   constexpr int kKernels = BLOCKS * kKernelBlock;
   const float* weights = p.weights + block * p.weight_block;
   const float* points = p.points;
   const int64_t out = block * kKernelBlock * TILES * kLanes;
-  Vector sum[kKernels][TILES];
-  PELLUCID_UNROLL(16)
-  for (int k = 0; k < kKernels; k++) {
-    PELLUCID_UNROLL(8)
-    for (int t = 0; t < TILES; t++)
-      sum[k][t] = p.before == nullptr ? Vector{} : Load(p.before + out + (k * TILES + t) * kLanes);
+  Vector sum[kKernels][TILES] = {};
+  if (p.before != nullptr) {
+    PELLUCID_UNROLL(16)
+    for (int k = 0; k < kKernels; k++) {
+      PELLUCID_UNROLL(8)
+      for (int t = 0; t < TILES; t++) sum[k][t] = Load(p.before + out + (k * TILES + t) * kLanes);
+    }
   }
-  for (int64_t c = 0; c < p.inputs; c++, weights += kKernelBlock, points += TILES * kLanes) {
+  const int64_t inputs = p.inputs, step = p.weight_block;
+  for (int64_t c = 0; c < inputs; c++, weights += kKernelBlock, points += TILES * kLanes) {
     Vector x[TILES];
     PELLUCID_UNROLL(8)
     for (int t = 0; t < TILES; t++) x[t] = Load(points + t * kLanes);
     PELLUCID_UNROLL(16)
     for (int k = 0; k < kKernels; k++) {
-      const Vector w = InRegister(weights[k / kKernelBlock * p.weight_block + k % kKernelBlock]);
+      const Vector w = InRegister(weights[k / kKernelBlock * step + k % kKernelBlock]);
       PELLUCID_UNROLL(8)
       for (int t = 0; t < TILES; t++) sum[k][t] += x[t] * w;
     }
@@ -55,7 +94,7 @@ PELLUCID_INLINE void MultiplyBlock(const Product& p, int64_t block) {
   for (int k = 0; k < kKernels; k++) {
     PELLUCID_UNROLL(8)
     for (int t = 0; t < TILES; t++) {
-      if (p.stream)
+      if constexpr (STREAM)
         Stream(products + (k * TILES + t) * kLanes, sum[k][t]);
       else
         Store(products + (k * TILES + t) * kLanes, sum[k][t]);
@@ -63,23 +102,31 @@ PELLUCID_INLINE void MultiplyBlock(const Product& p, int64_t block) {
   }
 }
 
-template <int TILES>
+template <int TILES, bool STREAM>
 PELLUCID_INLINE void MultiplyTiles(const Product& p) {
   constexpr int kMany = kLanes == 16 ? (TILES == 1 ? 4 : TILES == 2 ? 3 : TILES == 3 ? 2 : 1) : (TILES == 1 ? 2 : 1);
   int64_t block = 0;
-  for (; block + kMany <= p.blocks; block += kMany) MultiplyBlock<kMany, TILES>(p, block);
-  for (; block < p.blocks; block++) MultiplyBlock<1, TILES>(p, block);
+  for (; block + kMany <= p.blocks; block += kMany) {
+    p.ahead->Step();
+    MultiplyBlock<kMany, TILES, STREAM>(p, block);
+  }
+  for (; block < p.blocks; block++) {
+    p.ahead->Step();
+    MultiplyBlock<1, TILES, STREAM>(p, block);
+  }
 }
 
+// STREAM: whether results go past the caches.
+template <bool STREAM>
 __attribute__((noinline)) void Multiply(const Product& p, int64_t tiles) {
   switch (tiles) {
-    case 1: return MultiplyTiles<1>(p);
-    case 2: return MultiplyTiles<2>(p);
-    case 3: return MultiplyTiles<3>(p);
+    case 1: return MultiplyTiles<1, STREAM>(p);
+    case 2: return MultiplyTiles<2, STREAM>(p);
+    case 3: return MultiplyTiles<3, STREAM>(p);
 #if PELLUCID_LANES == 16
-    case 4: return MultiplyTiles<4>(p);
-    case 5: return MultiplyTiles<5>(p);
-    default: return MultiplyTiles<6>(p);
+    case 4: return MultiplyTiles<4, STREAM>(p);
+    case 5: return MultiplyTiles<5, STREAM>(p);
+    default: return MultiplyTiles<6, STREAM>(p);
 #endif
   }
 }

@@ -150,7 +150,9 @@ struct Plane {
   int H, W;
 };
 
-// Where size x size numbers from (h, w) on stand: in the plane itself, or, where some are outside, copied to `edge`.
+alignas(64) constexpr float kZeros[kLanes] = {};
+
+// Where SIZE x SIZE numbers from (h, w) on stand: in the plane itself, or, where some are outside, copied to `edge`.
 // `row` becomes the distance of rows in floats.
 template <int SIZE>
 PELLUCID_INLINE const float* Window(const Plane& plane, int h, int w, float* edge, int64_t& row) {
@@ -159,18 +161,12 @@ PELLUCID_INLINE const float* Window(const Plane& plane, int h, int w, float* edg
     return plane.numbers + (int64_t(h) * plane.W + w) * kLanes;
   }
   row = SIZE * kLanes;
-  const int first = w < 0 ? -w : 0, last = int(Least(SIZE, plane.W - w));
   for (int i = 0; i < SIZE; i++) {
-    float* out = edge + i * SIZE * kLanes;
-    if (h + i < 0 || h + i >= plane.H || last <= first) {
-      PELLUCID_UNROLL(8)
-      for (int j = 0; j < SIZE; j++) Store(out + j * kLanes, Vector{});
-      continue;
-    }
+    const bool inside = h + i >= 0 && h + i < plane.H;
     const float* in = plane.numbers + (int64_t(h + i) * plane.W + w) * kLanes;
-    for (int j = 0; j < first; j++) Store(out + j * kLanes, Vector{});
-    for (int j = first; j < last; j++) Store(out + j * kLanes, Load(in + j * kLanes));
-    for (int j = last; j < SIZE; j++) Store(out + j * kLanes, Vector{});
+    PELLUCID_UNROLL(8)
+    for (int j = 0; j < SIZE; j++)
+      Store(edge + (i * SIZE + j) * kLanes, Load(inside && unsigned(w + j) < unsigned(plane.W) ? in + j * kLanes : kZeros));
   }
   return edge;
 }

@@ -1,23 +1,24 @@
 // Winograd's convolution group by group: F(4x4, 3x3) and F(2x2, 3x3), forward and the input's gradient.
 //
-// The tiles of a group come in chunks so small that their points [A A][C][tiles] stay in L2; kernels k in groups of 32,
-// whose products [A A][32][tiles] go back to numbers before the next 32 begin. Weights are streamed once for each chunk.
+// The tiles of a group come in chunks so small that their points [A A][C][tiles] stay in L2; kernels k in groups of 16,
+// whose products [A A][16][tiles] go back to numbers before the next 16 begin. Weights are streamed once for each chunk.
 #include "../winograd_correlation.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
 
 namespace {
 
-constexpr int64_t kPointBytes = 1200 << 10;  // of a chunk
+constexpr int64_t kPointBytes = 700 << 10;  // of a chunk
+constexpr int64_t kAhead = 1;               // rectangles of numbers that are fetched with each block of products
 // Sum over all C channels, as many at a time as stay in L1.
 PELLUCID_INLINE void MultiplyChannels(const float* points, int64_t channels, int64_t tiles, const float* weights,
-                                      int64_t weight_block, int64_t blocks, float* products) {
+                                      int64_t weight_block, int64_t blocks, float* products, Ahead& ahead) {
   const Blocks parts(channels, Most(1, kNearBytes / (tiles * kLanes * int64_t(sizeof(float)))));
   for (int64_t i = 0; i < parts.count; i++) {
     const int64_t c = parts.begin(i);
-    Multiply({points + c * tiles * kLanes, weights + c * kKernelBlock, i == 0 ? nullptr : products, products,
-              parts.length(i), weight_block, blocks, false},
-             tiles);
+    Multiply<false>({points + c * tiles * kLanes, weights + c * kKernelBlock, i == 0 ? nullptr : products, products,
+              parts.length(i), weight_block, blocks, &ahead},
+                    tiles);
   }
 }
 
@@ -34,11 +35,17 @@ void Correlate(const Correlation& n, const float* packed, int64_t group) {
   for (int64_t i = 0; i < chunks.count; i++) {
     const Chunk chunk{chunks.begin(i), chunks.begin(i + 1), 0, chunks.length(i)};
     TransformInput<M, false>(n, group, chunk, points, plane);
+    Ahead ahead{};
+    ahead.each = kAhead;
+    if (i + 1 < chunks.count)
+      PlanInput<M>(n, group, {chunks.begin(i + 1), chunks.begin(i + 2), 0, chunks.length(i + 1)}, ahead.in);
     for (int64_t k = 0; k < weights.groups(); k++) {
+      const int64_t first = k * kKernelGroup, kernels = Least(kKernelGroup, n.K - first);
+      PlanOutput<M>(n, group, chunk, first, kernels, ahead.out);
       for (int point = 0; point < kPoints; point++)
         MultiplyChannels(points + point * plane, n.C, chunk.tiles, weights.of(k, point), weights.block_floats(),
-                         weights.blocks(k), products + point * plane_out);
-      TransformOutput<M>(n, group, chunk, products, plane_out, k * kKernelGroup, Least(kKernelGroup, n.K - k * kKernelGroup));
+                         weights.blocks(k), products + point * plane_out, ahead);
+      TransformOutput<M>(n, group, chunk, products, plane_out, first, kernels);
     }
   }
 }
@@ -54,7 +61,7 @@ void CorrelateGroups(const void* arguments, const PellucidUnits* range, bool is_
   }
 }
 
-// One group of 32 kernels. A vector holds 4 kernels of kLanes / 4 channels, as they stand in memory.
+// One group of kernels. A vector holds 4 kernels of kLanes / 4 channels, as they stand in memory.
 template <int M>
 void Pack(const float* w, float* packed, int64_t C, int64_t K, int64_t group, bool transposed) {
   constexpr int A = M + 2, kChannels = kLanes / 4;
@@ -86,7 +93,9 @@ void Pack(const float* w, float* packed, int64_t C, int64_t K, int64_t group, bo
 void PackGroups(const void* arguments, const PellucidUnits* range, bool transposed) {
   const WinogradArguments& a = *static_cast<const WinogradArguments*>(arguments);
   const int64_t C = transposed ? a.K : a.C, K = transposed ? a.C : a.K;
-  for (int64_t group = range->begin; group < range->end; group++) {
+  constexpr int64_t kGroups = kPackedKernels / kKernelGroup;
+  const int64_t end = Least((K + kKernelGroup - 1) / kKernelGroup, range->end * kGroups);
+  for (int64_t group = range->begin * kGroups; group < end; group++) {
     if (a.tile == 4)
       Pack<4>(a.w, a.packed, C, K, group, transposed);
     else
@@ -96,7 +105,7 @@ void PackGroups(const void* arguments, const PellucidUnits* range, bool transpos
 
 }  // namespace
 
-// Units: ceil(K / 32). packed[group of 32 kernels][point][block of 4][C rounded up to 4][4] = G w G'.
+// Units: ceil(K / 32). packed[group of 16 kernels][point][block of 4][C rounded up to 4][4] = G w G'.
 void WinogradPack(const void* arguments, const PellucidUnits* range) { PackGroups(arguments, range, false); }
 
 // Units: ceil(C / 32). The same of the weights turned round, C and K exchanged.

@@ -59,6 +59,7 @@ void WideProducts(const WinogradArguments& a, int64_t unit) {
   const int64_t first = unit % blocks * block / kKernelGroup;
   const int64_t last = Least(wide.weights.groups(), first + RoundUp(block, kKernelGroup) / kKernelGroup);
   float* sums = pellucid_lanes_scratch(0, RoundUp(block, kKernelGroup) * kMostTiles * kLanes);
+  Ahead ahead{};
   for (int64_t i = 0; i < wide.chunks.count; i++) {
     const int64_t begin = wide.chunks.begin(i), size = wide.chunks.length(i);
     const float* points = a.points + point * wide.point_plane + begin * C * kLanes;
@@ -69,10 +70,13 @@ void WideProducts(const WinogradArguments& a, int64_t unit) {
       const bool ends = part + 1 == parts.count;
       for (int64_t k = first; k < last; k++) {
         float* so_far = sums + (k - first) * kKernelGroup * size * kLanes;
-        Multiply({points + c * size * kLanes, wide.weights.of(k, point) + c * kKernelBlock, part ? so_far : nullptr,
+        const Product product{points + c * size * kLanes, wide.weights.of(k, point) + c * kKernelBlock, part ? so_far : nullptr,
                   ends ? products + k * kKernelGroup * size * kLanes : so_far, parts.length(part),
-                  wide.weights.block_floats(), wide.weights.blocks(k), ends},
-                 size);
+                  wide.weights.block_floats(), wide.weights.blocks(k), &ahead};
+        if (ends)
+          Multiply<true>(product, size);
+        else
+          Multiply<false>(product, size);
       }
     }
   }
@@ -96,7 +100,7 @@ void WinogradWideInput(const void* arguments, const PellucidUnits* range) {
   for (int64_t member = range->begin; member < range->end; member++) a.tile == 4 ? WideInput<4>(a, member) : WideInput<2>(a, member);
 }
 
-// Units: A A * ceil(K / block), K those of the correlation (C of the convolution if is_gradient); block: a multiple of 32,
+// Units: A A * ceil(K / block), K those of the correlation (C of the convolution if is_gradient); block: a multiple of 16,
 // or 0 for all. products = packed weights times points.
 void WinogradWideProducts(const void* arguments, const PellucidUnits* range) {
   const WinogradArguments& a = *static_cast<const WinogradArguments*>(arguments);
