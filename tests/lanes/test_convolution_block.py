@@ -18,7 +18,7 @@ from pellucid.lanes.build import Build, Host
 from pellucid.lanes.frame import ArenaMemory, Frame
 from pellucid.lanes.memory import place
 from pellucid.lanes.program import Program
-from tests.lanes.lane_arrays import on_target
+from tests.lanes.lane_arrays import Floats, on_target
 
 TARGETS = ("avx512", "avx2", "portable")
 PASSES: tuple[Pass, ...] = ("forward", "input gradient", "weight gradient")
@@ -37,8 +37,8 @@ def geometry(
 ) -> Geometry:
     """A convolution's, P and Q worked out."""
     P, Q = ((n + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1 for n in size)
-    pairs = {"stride": (stride, stride), "pad": (pad, pad), "dilation": (dilation, dilation)}
-    return Geometry(C, *size, K, P, Q, kernel, kernel, **pairs, groups=groups, transposed=transposed)
+    s, p, d = ((n, n) for n in (stride, pad, dilation))
+    return Geometry(C, *size, K, P, Q, kernel, kernel, s, p, d, groups, transposed)
 
 
 GEOMETRIES = (
@@ -66,7 +66,7 @@ class Ran:
     """What one pass there and back gave."""
 
     output: Tensor
-    statistics: numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.float32]]
+    statistics: Floats
     gradients: Mapping[str, Tensor]
 
 
@@ -123,11 +123,11 @@ class Layer:
         build.emit([Enter("x", source), block, Leave(output, "y", tuple(self.tensors["dy"].shape))])
         there, back = build.steps("forward"), build.steps("backward")
         between = Host(lambda frame: None, None)  # what runs between the two passes: a region ends here
-        arena = place([*there, between, *back], build.groups, 1)
+        arena = place([there, back], build.groups, 1)
         frame = Frame(build.bases, build.slot_shapes, ArenaMemory(library, arena.bytes), self.tensors.__getitem__)
         frame.tensors["x"] = self.tensors["x"]
         Program(library, there, arena, build.groups, build.slots)(frame)
-        found = numpy.zeros(0, numpy.float32)
+        found: Floats = numpy.zeros(0, numpy.float32)
         if memory is not None:
             place_of = frame.arena.address + 4 * memory.storage.offset
             floats = numpy.ctypeslib.as_array((ctypes.c_float * memory.storage.floats).from_address(place_of))

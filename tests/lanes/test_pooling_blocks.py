@@ -132,7 +132,7 @@ def there_and_back(make: Make, x: Tensor, gradients: tuple[Tensor, Tensor], targ
         leaves.append(Leave(output, f"y{i}", tuple(gradient.shape)))
     build.emit([*blocks, *leaves])
     there, back = build.steps("forward"), build.steps("backward")
-    arena = place([*there, Host(lambda frame: None, None), *back], build.groups, 1)
+    arena = place([there, back], build.groups, 1)
     frame = Frame(build.bases, build.slot_shapes, ArenaMemory(library, arena.bytes), {}.__getitem__)
     frame.tensors["x"] = x
     Program(library, there, arena, build.groups, build.slots)(frame)

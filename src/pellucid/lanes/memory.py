@@ -28,14 +28,15 @@ class Arena:
         return 4 * (self.floats + self.local * self.threads)
 
 
-def place(steps: Sequence[Emitted | Host], groups: int, threads: int) -> Arena:
-    """Give every storage that the steps touch its place; returns the size of the whole.
+def place(passes: Sequence[Sequence[Emitted | Host]], groups: int, threads: int) -> Arena:
+    """Give every storage that the steps of the passes touch its place; returns the size of the whole.
 
     A region is what runs without a barrier: consecutive steps by groups, all of them for one group before the next. So
     two feature maps may share memory only if one region is done with the first before another begins the second; but
     a feature map that lives within one region belongs to the group at work: each thread needs room for one group.
     """
-    regions = _regions(steps)
+    steps = [step for one in passes for step in one]
+    regions = _regions(passes)
     touched: dict[Storage, list[int]] = {}
     for moment, step in enumerate(steps):
         if isinstance(step, Emitted):
@@ -57,17 +58,17 @@ def place(steps: Sequence[Emitted | Host], groups: int, threads: int) -> Arena:
     return Arena(_pack(lasting), _pack(passing), threads)
 
 
-def _regions(steps: Sequence[Emitted | Host]) -> list[int]:
-    """The number of the region that each step belongs to."""
+def _regions(passes: Sequence[Sequence[Emitted | Host]]) -> list[int]:
+    """The number of the region that each step belongs to; none reaches from one pass into the next."""
     numbers: list[int] = []
-    before = False
-    for step in steps:
-        by_groups = isinstance(step, Emitted) and step.by_groups
-        if not numbers:
-            numbers.append(0)
-        else:
-            numbers.append(numbers[-1] + (0 if by_groups and before else 1))
-        before = by_groups
+    now = 0
+    for steps in passes:
+        before = False
+        for step in steps:
+            by_groups = isinstance(step, Emitted) and step.by_groups
+            now += 0 if by_groups and before else 1
+            numbers.append(now)
+            before = by_groups
     return numbers
 
 

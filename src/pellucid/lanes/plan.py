@@ -46,7 +46,7 @@ class Plan:
         self.build = build
         forward, backward = build.steps("forward"), build.steps("backward")
         self.steps = {"forward": forward, "backward": backward}
-        self.arena = place([*forward, *backward], build.groups, need.threads)
+        self.arena = place([forward, backward], build.groups, need.threads)
         self._forward = Program(library, forward, self.arena, build.groups, build.slots)
         self._backward = Program(library, backward, self.arena, build.groups, build.slots)
         self._lock = threading.Lock()  # steps and their arguments are the plan's: one pass at a time

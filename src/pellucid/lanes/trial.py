@@ -33,7 +33,7 @@ class Trial:
         own.direction("backward")
         block.backward(own)
         self._steps = own.steps("forward" if direction == "forward" else "backward")
-        arena = place(self._steps, own.groups, own.threads)
+        arena = place([self._steps], own.groups, own.threads)
         self._program = Program(library, self._steps, arena, own.groups, own.slots)
         columns = geometry.C // geometry.groups
         weight = torch.full((geometry.K, columns, geometry.R, geometry.S), 0.01)
