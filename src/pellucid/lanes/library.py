@@ -22,7 +22,7 @@ class Step(ctypes.Structure):
 
     _fields_ = (
         ("kernel", ctypes.c_int32),
-        ("by_groups", ctypes.c_int32),
+        ("order", ctypes.c_int32),
         ("units", ctypes.c_int64),
         ("arguments", ctypes.c_int64),
     )

@@ -18,6 +18,11 @@ __all__ = ["Piece", "Program"]
 _ALIGN = 16  # bytes between arguments
 
 
+_BY_UNITS, _BY_GROUPS, _ALONE = 0, 1, 2  # PellucidOrder of native/lanes/step.h
+_ALONE_FLOATS = 1 << 16  # that a step reads: fewer are done before a second thread is awake
+_SMALL = ("sum_slots", "pack", "finish", "parameter_gradients")  # kernels that only go over their memory
+
+
 class Piece:
     """Consecutive steps that the library runs in one call."""
 
@@ -39,7 +44,7 @@ class Piece:
         self._used = sorted({pointer.base for pointer in pointers})
         self._steps = (Step * len(steps))(
             *(
-                Step(library.kernels[step.kernel], int(step.by_groups), step.units, at)
+                Step(library.kernels[step.kernel], _order(step), step.units, at)
                 for step, at in zip(steps, places, strict=True)
             )
         )
@@ -73,8 +78,17 @@ class Piece:
         self.library.run(self._run)
         for i, step in enumerate(self.steps):
             taken = sum(times[thread * len(self.steps) + i] for thread in range(self._run.threads))
-            workers = self._run.threads if step.by_groups or step.units > 1 else 1
+            workers = 1 if _order(step) == _ALONE or step.units == 1 else self._run.threads
             frame.seconds[step] = frame.seconds.get(step, 0.0) + taken / workers
+
+
+def _order(step: Emitted) -> int:
+    """How a step is run: by groups, by units on all threads, or alone on the calling one."""
+    if step.by_groups:
+        return _BY_GROUPS
+    memories = {target.storage: target.storage.floats for _, target in step.pointers if isinstance(target, Memory)}
+    is_small = any(word in step.kernel for word in _SMALL) and sum(memories.values()) <= _ALONE_FLOATS
+    return _ALONE if is_small else _BY_UNITS
 
 
 class Program:

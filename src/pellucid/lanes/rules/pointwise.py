@@ -90,7 +90,9 @@ def _with_number(lowering: Lowering, node: Node, call: str, alpha: float) -> Ent
 def _with_parameter(lowering: Lowering, call: str, operands: list[Any], alpha: float) -> Entry:
     """A parameter [C] beside a feature map whose channels stand so that both meet, such as a layer's scale."""
     first, second = operands
-    if lowering.is_parameter(first) or call not in _PAIRS:
+    if lowering.is_parameter(first) and call in ("add", "mul", "maximum", "minimum") and alpha == 1:
+        first, second = second, first
+    if lowering.is_parameter(first):
         raise Refused("a parameter stands where a feature map is wanted")
     expression, axes = _with_room(lowering, first, leaf=True)
     name = lowering.parameter(second)

@@ -105,7 +105,7 @@ void DoSlot(const Region& region, int64_t slot, int32_t thread) {
 void Work(int64_t begin, int64_t end, void* context) {
   Region& region = *static_cast<Region*>(context);
   DenormalsFlushed flushed;
-  const bool by_groups = region.run->steps[region.first].by_groups;
+  const bool by_groups = region.run->steps[region.first].order == kPellucidByGroups;
   for (int64_t thread = begin; thread < end; thread++)
     for (int64_t unit; (unit = region.next.fetch_add(1, std::memory_order_relaxed)) < region.units;) {
       if (by_groups)
@@ -174,8 +174,13 @@ void pellucid_lanes_bind(const PellucidRun* run, const PellucidPointer* pointers
 void pellucid_lanes_run(const PellucidRun* run) {
   for (int64_t step = 0; step < run->step_count;) {
     Region region{run, step, step + 1, run->steps[step].units};
-    if (run->steps[step].by_groups) {
-      while (region.last < run->step_count && run->steps[region.last].by_groups) region.last++;
+    if (run->steps[step].order == kPellucidAlone) {
+      DenormalsFlushed flushed;
+      Call(region, step++, PellucidUnits{0, region.units, 0, 1, 0});
+      continue;
+    }
+    if (run->steps[step].order == kPellucidByGroups) {
+      while (region.last < run->step_count && run->steps[region.last].order == kPellucidByGroups) region.last++;
       region.units = run->slots;
     }
     const int64_t workers = Workers(*run, region.units);

@@ -18,9 +18,13 @@ struct PellucidUnits {
 
 typedef void (*PellucidKernel)(const void* arguments, const PellucidUnits* range);
 
+// How a step is run. Consecutive steps by groups are run group by group, all of them for one group before the next. One
+// that is done alone is too small for threads: waking them, and waiting for one that another process holds up, costs more.
+enum PellucidOrder : int32_t { kPellucidByUnits = 0, kPellucidByGroups = 1, kPellucidAlone = 2 };
+
 struct PellucidStep {
   int32_t kernel;     // its place in kernels.list
-  int32_t by_groups;  // consecutive steps by groups are run group by group, all of them for one group before the next
+  int32_t order;      // PellucidOrder
   int64_t units;      // of a step that is not by groups
   int64_t arguments;  // where they begin in the block of arguments, in bytes
 };
