@@ -177,6 +177,13 @@ def test_every_exact_algorithm(shape: Geometry) -> None:
             assert_same(Layer(shape, 21, algorithms={name: algorithm}))
 
 
+@pytest.mark.parametrize("floats", [1, 1 << 25], ids=["ranges", "all at once"])
+@pytest.mark.parametrize("shape", [*GEOMETRIES[:2], geometry(80, 90, (8, 9))], ids=str)
+def test_winograd_over_all_groups(shape: Geometry, floats: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pellucid.lanes.blocks.convolution._WIDE_FLOATS", floats)
+    test_winograd(shape, "winograd wide 4x4")
+
+
 @pytest.mark.parametrize("algorithm", ["winograd 4x4", "winograd 2x2"])
 @pytest.mark.parametrize("shape", [*GEOMETRIES[:2], GEOMETRIES[7], geometry(80, 90, (8, 9))], ids=str)
 def test_winograd(shape: Geometry, algorithm: str) -> None:

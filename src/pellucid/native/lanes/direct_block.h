@@ -29,6 +29,7 @@ constexpr int kBlock = 8, kSums = 24;
 constexpr int kBlock = 4, kSums = 12;
 #endif
 constexpr int kMostPixels = 8;
+constexpr int kLine = 16;  // floats of a cache line
 
 PELLUCID_INLINE int BlockPixels(int channels) { return channels * kMostPixels < kSums ? kMostPixels : kSums / channels; }
 PELLUCID_INLINE int64_t Parts(int64_t n, int64_t most) { return (n + most - 1) / most; }
@@ -65,6 +66,7 @@ struct Pass {
 struct Tile {  // one register block
   const float* x;
   const float* w;
+  const float* next;  // the weights after these: one line of them is fetched into the cache for each input channel
   float* y;
   const float* bias;
   float* statistics;
@@ -87,18 +89,73 @@ PELLUCID_INLINE void Hold(Vector (&sum)[KB][PB]) {
 #endif
 }
 
+// A factor still stands in its register here: a multiply-add puts its result in place of the sum, not of the factor.
+PELLUCID_INLINE void Keep(const Vector& factor) {
+#if defined(__x86_64__)
+  __asm__ volatile("" : : "v"(factor));
+#endif
+}
+
 template <int KB, int PB>
 PELLUCID_INLINE void AddTap(Vector (&sum)[KB][PB], const float* x, int64_t x_pixel, const float* w) {
-  Vector pixel[PB];
-  PELLUCID_UNROLL(8)
-  for (int p = 0; p < PB; p++) pixel[p] = Load(x + p * x_pixel);
-  PELLUCID_UNROLL(8)
-  for (int k = 0; k < KB; k++) {
-    const Vector weight = InRegister(w[k]);
+  if constexpr (PB <= KB) {  // hold the fewer factors
+    Vector pixel[PB];
     PELLUCID_UNROLL(8)
-    for (int p = 0; p < PB; p++) sum[k][p] += pixel[p] * weight;
+    for (int p = 0; p < PB; p++) pixel[p] = Load(x + p * x_pixel);
+    PELLUCID_UNROLL(8)
+    for (int k = 0; k < KB; k++) {
+      const Vector weight = InRegister(w[k]);
+      PELLUCID_UNROLL(8)
+      for (int p = 0; p < PB; p++) sum[k][p] += pixel[p] * weight;
+      Keep(weight);
+    }
+    PELLUCID_UNROLL(8)
+    for (int p = 0; p < PB; p++) Keep(pixel[p]);
+  } else {
+    Vector weight[KB];
+    PELLUCID_UNROLL(8)
+    for (int k = 0; k < KB; k++) weight[k] = InRegister(w[k]);
+    PELLUCID_UNROLL(8)
+    for (int p = 0; p < PB; p++) {
+      const Vector pixel = Load(x + p * x_pixel);
+      PELLUCID_UNROLL(8)
+      for (int k = 0; k < KB; k++) sum[k][p] += pixel * weight[k];
+      if constexpr (KB > 1) Keep(pixel);
+    }
+    PELLUCID_UNROLL(8)
+    for (int k = 0; k < KB; k++) Keep(weight[k]);
   }
   Hold<KB, PB>(sum);
+}
+
+// All input channels and rows of taps; S: taps of a row if that is known, else 0.
+template <int KB, int PB, int S>
+PELLUCID_INLINE void AddRows(Vector (&sum)[KB][PB], const Tile& t) {
+  const float *x = t.x, *w = t.w, *next = t.next;
+  const int64_t x_pixel = t.x_pixel, x_tap = t.x_tap, x_row = t.x_row, w_row = t.w_row, rows = t.rows;
+  for (int64_t c = t.C; c > 0; c--, x += t.x_channel, w += t.w_channel, next += kLine) {
+    __builtin_prefetch(next, 0, 2);
+    const float *xr = x, *wr = w;
+    for (int64_t r = rows; r > 0; r--, xr += x_row, wr += w_row) {
+      if constexpr (S > 0) {
+        PELLUCID_UNROLL(8)
+        for (int s = 0; s < S; s++) AddTap<KB, PB>(sum, xr + s * x_tap, x_pixel, wr + s * KB);
+      } else {
+        const float *xs = xr, *ws = wr;
+        for (int64_t s = t.taps; s > 0; s--, xs += x_tap, ws += KB) AddTap<KB, PB>(sum, xs, x_pixel, ws);
+      }
+    }
+  }
+}
+
+template <int KB, int PB>
+PELLUCID_INLINE void AddChannels(Vector (&sum)[KB][PB], const Tile& t) {  // one tap
+  const float *x = t.x, *w = t.w, *next = t.next;
+  const int64_t x_pixel = t.x_pixel, x_channel = t.x_channel, w_channel = t.w_channel;
+  for (int64_t c = t.C; c > 0; c--, x += x_channel, w += w_channel, next += kLine) {
+    __builtin_prefetch(next, 0, 2);
+    AddTap<KB, PB>(sum, x, x_pixel, w);
+  }
 }
 
 template <int KB, int PB>
@@ -121,8 +178,7 @@ PELLUCID_INLINE void AddStatistics(const Vector (&sum)[KB][PB], const Tile& t) {
 }
 
 template <int KB, int PB>
-void Block(const Tile& t) {
-  Vector sum[KB][PB];
+PELLUCID_INLINE void StartSums(Vector (&sum)[KB][PB], const Tile& t, const float* y) {
   PELLUCID_UNROLL(8)
   for (int k = 0; k < KB; k++) {
     const Vector start = InRegister(t.bias[k]);
@@ -134,31 +190,44 @@ void Block(const Tile& t) {
     PELLUCID_UNROLL(8)
     for (int k = 0; k < KB; k++) {
       PELLUCID_UNROLL(8)
-      for (int p = 0; p < PB; p++) sum[k][p] += Load(t.y + k * t.y_channel + p * t.y_pixel);
+      for (int p = 0; p < PB; p++) sum[k][p] += Load(y + k * t.y_channel + p * t.y_pixel);
     }
+    Hold<KB, PB>(sum);
   }
-  Hold<KB, PB>(sum);
-  const int64_t x_pixel = t.x_pixel;
-  const float *x = t.x, *w = t.w;
-  if (t.rows == 1 && t.taps == 1)
-    for (int64_t c = t.C; c > 0; c--, x += t.x_channel, w += t.w_channel) AddTap<KB, PB>(sum, x, x_pixel, w);
-  else
-    for (int64_t c = t.C; c > 0; c--, x += t.x_channel, w += t.w_channel) {
-      const float *xr = x, *wr = w;
-      for (int64_t r = t.rows; r > 0; r--, xr += t.x_row, wr += t.w_row) {
-        const float *xs = xr, *ws = wr;
-        for (int64_t s = t.taps; s > 0; s--, xs += t.x_tap, ws += KB) AddTap<KB, PB>(sum, xs, x_pixel, ws);
-      }
-    }
-  PELLUCID_UNROLL(8)
-  for (int k = 0; k < KB; k++) {
-    PELLUCID_UNROLL(8)
-    for (int p = 0; p < PB; p++) Store(t.y + k * t.y_channel + p * t.y_pixel, sum[k][p]);
-  }
-  if (t.statistics) AddStatistics<KB, PB>(sum, t);
 }
 
-typedef void (*BlockFunction)(const Tile&);
+// `count` register blocks side by side.
+template <int KB, int PB>
+void Block(Tile& t, int64_t count) {
+  for (; count > 0; count--) {
+    Vector sum[KB][PB];
+    float* const y = t.y;
+    StartSums<KB, PB>(sum, t, y);
+    if (t.rows == 1 && t.taps == 1)
+      AddChannels<KB, PB>(sum, t);
+    else if (t.taps == 3)
+      AddRows<KB, PB, 3>(sum, t);
+    else if (t.taps == 2)
+      AddRows<KB, PB, 2>(sum, t);
+    else
+      AddRows<KB, PB, 0>(sum, t);
+    const int64_t y_channel = t.y_channel, y_pixel = t.y_pixel;
+    PELLUCID_UNROLL(8)
+    for (int k = 0; k < KB; k++) {
+      PELLUCID_UNROLL(8)
+      for (int p = 0; p < PB; p++) Store(y + k * y_channel + p * y_pixel, sum[k][p]);
+    }
+    if (t.statistics) {
+      AddStatistics<KB, PB>(sum, t);
+      t.first = false;
+    }
+    t.x += PB * t.x_pixel;
+    t.y += PB * y_pixel;
+    t.next += t.C * kLine;
+  }
+}
+
+typedef void (*BlockFunction)(Tile&, int64_t count);
 template <int KB, int PB>
 constexpr BlockFunction BlockOf() {
   if constexpr (KB <= kBlock && KB * PB <= kSums) return Block<KB, PB>;
@@ -195,7 +264,7 @@ static int64_t FindRuns(const Axis& a, Run* runs) {
 
 // The register blocks of one rectangle, whose first pixel's first tap and output are t.x and t.y: along the rows or along the
 // columns, whichever are fewer.
-static void Rectangle(Tile t, int64_t height, int64_t width, int64_t x_down, int64_t x_right, int64_t y_down,
+static void Rectangle(Tile& t, int64_t height, int64_t width, int64_t x_down, int64_t x_right, int64_t y_down,
                       int64_t y_right, int64_t channels) {
   const int most = BlockPixels(int(channels));
   const bool down = Parts(height, most) * width < Parts(width, most) * height;
@@ -203,16 +272,15 @@ static void Rectangle(Tile t, int64_t height, int64_t width, int64_t x_down, int
   const int64_t x_line = down ? x_right : x_down, y_line = down ? y_right : y_down;
   t.x_pixel = down ? x_down : x_right;
   t.y_pixel = down ? y_down : y_right;
+  const int64_t less = length / blocks, more = length % blocks;  // so many blocks of less + 1 pixels, the others of less
   const float* const x = t.x;
   float* const y = t.y;
-  for (int64_t line = 0; line < lines; line++)
-    for (int64_t b = 0; b < blocks; b++) {
-      const int64_t begin = length * b / blocks, end = length * (b + 1) / blocks;
-      t.x = x + line * x_line + begin * t.x_pixel;
-      t.y = y + line * y_line + begin * t.y_pixel;
-      kBlocks[channels - 1][end - begin - 1](t);
-      t.first = false;
-    }
+  for (int64_t line = 0; line < lines; line++) {
+    t.x = x + line * x_line;
+    t.y = y + line * y_line;
+    if (more > 0) kBlocks[channels - 1][less](t, more);
+    kBlocks[channels - 1][less - 1](t, blocks - more);
+  }
 }
 
 struct Cut {  // how a pass is cut: into tiles of height x width outputs, and chunks of input channels
@@ -235,55 +303,73 @@ PELLUCID_INLINE bool Flat(const Axis& a) {
   return a.taps == 1 && a.step == 1 && a.offset == 0 && a.outputs == a.inputs;
 }
 
+struct Runs {  // of rows and of columns
+  const Run *down, *right;
+  int64_t down_count, right_count;
+};
+
+struct Part {  // of a pass: a tile of outputs from (p, q) on, a chunk of input channels, a block of output channels
+  int64_t p, q, chunk, block;
+};
+
+// Where the weights of a block begin, for a chunk of input channels.
+PELLUCID_INLINE const float* WeightsOf(const Pass& a, const Cut& cut, int64_t chunk, int64_t block) {
+  const int64_t k = BlockStart(a.K, block), channels = BlockStart(a.K, block + 1) - k;
+  return a.w + (k * a.C + a.C * chunk / cut.chunks * channels) * a.rows.taps * a.columns.taps;
+}
+
+static void RunPart(const Pass& a, const Cut& cut, const Runs& runs, const Part& part) {
+  const int64_t R = a.rows.taps, S = a.columns.taps, blocks = Parts(a.K, kBlock);
+  const int64_t c = a.C * part.chunk / cut.chunks, k = BlockStart(a.K, part.block);
+  const int64_t channels = BlockStart(a.K, part.block + 1) - k;
+  const bool last_chunk = part.chunk + 1 == cut.chunks, last_block = part.block + 1 == blocks;
+  const float* const w = WeightsOf(a, cut, part.chunk, part.block);
+  Tile t;
+  t.next = WeightsOf(a, cut, last_block ? (last_chunk ? 0 : part.chunk + 1) : part.chunk, last_block ? 0 : part.block + 1);
+  t.bias = part.chunk == 0 && a.bias ? a.bias + k : kNoBias;
+  t.statistics = last_chunk && a.statistics ? a.statistics + k * 3 * kLanes : nullptr;
+  t.load = a.accumulate || part.chunk > 0;
+  t.first = a.first && part.p == 0 && part.q == 0;
+  t.x_channel = a.x_channel;
+  t.x_row = a.rows.tap * a.x_row;
+  t.x_tap = a.columns.tap * kLanes;
+  t.w_channel = R * S * channels;
+  t.w_row = S * channels;
+  t.y_channel = a.y_channel;
+  for (int64_t i = 0; i < runs.down_count; i++)
+    for (int64_t j = 0; j < runs.right_count; j++) {
+      const Run &down = runs.down[i], &right = runs.right[j];
+      const int64_t top = Most(part.p, down.begin), bottom = Least(part.p + cut.height, down.end);
+      const int64_t left = Most(part.q, right.begin), end = Least(part.q + cut.width, right.end);
+      if (top >= bottom || left >= end) continue;
+      const int64_t r = down.tap_begin, s = right.tap_begin;
+      t.rows = down.tap_end - r;
+      t.taps = right.tap_end - s;
+      t.C = t.rows == 0 || t.taps == 0 ? 0 : a.C * (part.chunk + 1) / cut.chunks - c;
+      t.x = a.x + c * a.x_channel + (top * a.rows.step + r * a.rows.tap + a.rows.offset) * a.x_row +
+            (left * a.columns.step + s * a.columns.tap + a.columns.offset) * kLanes;
+      t.w = w + (r * S + s) * channels;
+      t.y = a.y + k * a.y_channel + top * a.y_row + left * a.y_pixel;
+      Rectangle(t, bottom - top, end - left, a.rows.step * a.x_row, a.columns.step * kLanes, a.y_row, a.y_pixel, channels);
+    }
+}
+
 static void RunPass(Pass a) {
   if (a.rows.outputs == 0 || a.columns.outputs == 0) return;
   if (Flat(a.rows) && Flat(a.columns) && a.y_row == a.columns.outputs * a.y_pixel) {
     a.columns.outputs = a.columns.inputs = a.rows.outputs * a.columns.outputs;
     a.rows.outputs = a.rows.inputs = 1;
   }
-  const int64_t R = a.rows.taps, S = a.columns.taps, blocks = Parts(a.K, kBlock);
   Run* const down = reinterpret_cast<Run*>(
       pellucid_lanes_scratch(0, (MostRuns(a.rows) + MostRuns(a.columns)) * int64_t(sizeof(Run) / sizeof(float))));
   Run* const right = down + MostRuns(a.rows);
-  const int64_t down_runs = FindRuns(a.rows, down), right_runs = FindRuns(a.columns, right);
+  const Runs runs{down, right, FindRuns(a.rows, down), FindRuns(a.columns, right)};
   const Cut cut = CutOf(a);
+  const int64_t blocks = Parts(a.K, kBlock);
   for (int64_t p = 0; p < a.rows.outputs; p += cut.height)
     for (int64_t q = 0; q < a.columns.outputs; q += cut.width)
       for (int64_t chunk = 0; chunk < cut.chunks; chunk++)
-        for (int64_t block = 0; block < blocks; block++) {
-          const int64_t c = a.C * chunk / cut.chunks, k = BlockStart(a.K, block);
-          const int64_t channels = BlockStart(a.K, block + 1) - k;
-          bool first = a.first && p == 0 && q == 0;
-          for (int64_t i = 0; i < down_runs; i++)
-            for (int64_t j = 0; j < right_runs; j++) {
-              const int64_t top = Most(p, down[i].begin), bottom = Least(p + cut.height, down[i].end);
-              const int64_t left = Most(q, right[j].begin), end = Least(q + cut.width, right[j].end);
-              if (top >= bottom || left >= end) continue;
-              const int64_t r = down[i].tap_begin, s = right[j].tap_begin;
-              Tile t;
-              t.x = a.x + c * a.x_channel + (top * a.rows.step + r * a.rows.tap + a.rows.offset) * a.x_row +
-                    (left * a.columns.step + s * a.columns.tap + a.columns.offset) * kLanes;
-              t.w = a.w + k * a.C * R * S + ((c * R + r) * S + s) * channels;
-              t.y = a.y + k * a.y_channel + top * a.y_row + left * a.y_pixel;
-              t.bias = chunk == 0 && a.bias ? a.bias + k : kNoBias;
-              t.statistics = chunk + 1 == cut.chunks && a.statistics ? a.statistics + k * 3 * kLanes : nullptr;
-              t.x_channel = a.x_channel;
-              t.x_row = a.rows.tap * a.x_row;
-              t.x_tap = a.columns.tap * kLanes;
-              t.w_channel = R * S * channels;
-              t.w_row = S * channels;
-              t.y_channel = a.y_channel;
-              t.C = a.C * (chunk + 1) / cut.chunks - c;
-              t.rows = down[i].tap_end - r;
-              t.taps = right[j].tap_end - s;
-              if (t.rows == 0 || t.taps == 0) t.C = 0;
-              t.load = a.accumulate || chunk > 0;
-              t.first = first;
-              Rectangle(t, bottom - top, end - left, a.rows.step * a.x_row, a.columns.step * kLanes, a.y_row, a.y_pixel,
-                        channels);
-              first = false;
-            }
-        }
+        for (int64_t block = 0; block < blocks; block++) RunPart(a, cut, runs, {p, q, chunk, block});
 }
 
 }  // namespace
