@@ -22,6 +22,7 @@ struct Shape {
   int64_t conv_groups;
   bool turned;   // whether features are in the lanes (weight_turned.h), not pictures (weight_sums.h)
   bool windows;  // of weight_sums.h: whether whole rows of the kernel are done at once
+  bool is_far;   // whether x and dy are too large for L2: then they are fetched ahead
 };
 
 // Some groups of lanes and some rows of dy.

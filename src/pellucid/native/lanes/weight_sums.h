@@ -88,7 +88,7 @@ struct Ahead {
 };
 
 // The sums of KB kernels (dy from y on) and CB channels (from x on) for all taps over a tile, to out[KB][CB][R S] vectors.
-template <int KB, int CB, int S>
+template <int KB, int CB, int S, bool kAhead>
 void Sums(const Shape& shape, const Tile& tile, const Pass* passes, int64_t pass_count, const float* x, const float* y,
           float* out, Ahead ahead) {
   const int64_t x_row = shape.stride_h * shape.x_row, y_row = shape.y_row, x_step = shape.x_step;
@@ -107,7 +107,7 @@ void Sums(const Shape& shape, const Tile& tile, const Pass* passes, int64_t pass
         for (int64_t q = left; q > 0; q--, cut -= stride, xq += x_step, yq += kLanes)
           LeftPixel<KB, CB, S>(cut, sum, xq, x_channel, yq, y_channel);
         for (int64_t q = whole; q > 0; q--, xq += x_step, yq += kLanes) {
-          __builtin_prefetch(yq + y_ahead, 0, 2), __builtin_prefetch(xq + x_ahead, 0, 2);
+          if constexpr (kAhead) __builtin_prefetch(yq + y_ahead, 0, 2), __builtin_prefetch(xq + x_ahead, 0, 2);
           Pixel<KB, CB, S, 0, S>(sum, xq, x_channel, yq, y_channel);
         }
         cut = pass->right_cut;
@@ -156,12 +156,12 @@ typedef void (*SumsFunction)(const Shape&, const Tile&, const Pass*, int64_t, co
 
 // The function for so many kernels and channels.
 template <int S, int KB = Block<S>::kKernels, int CB = Block<S>::kChannels>
-SumsFunction Choose(int64_t kernels, int64_t channels) {
+SumsFunction Choose(int64_t kernels, int64_t channels, bool ahead) {
   if constexpr (KB > 1)
-    if (kernels < KB) return Choose<S, KB - 1, CB>(kernels, channels);
+    if (kernels < KB) return Choose<S, KB - 1, CB>(kernels, channels, ahead);
   if constexpr (CB > 1)
-    if (channels < CB) return Choose<S, KB, CB - 1>(kernels, channels);
-  return Sums<KB, CB, S>;
+    if (channels < CB) return Choose<S, KB, CB - 1>(kernels, channels, ahead);
+  return ahead ? Sums<KB, CB, S, true> : Sums<KB, CB, S, false>;
 }
 
 // The lanes' sums of kLanes vectors in memory. The first step takes halves straight from there: shuffles are what a core
@@ -221,7 +221,7 @@ void Add(const Shape& shape, const Piece& piece, float* w) {
       const Range part = Part(channels, j, c_blocks);
       const int64_t c = part.first, cb = part.size();
       ahead.x_count = is_last ? 0 : cb, ahead.x_pass = i * pass_count, ahead.y_pass = j * pass_count;
-      Choose<S>(kb, cb)(shape, piece.tile, passes, pass_count, piece.x + c * shape.x_channel,
+      Choose<S>(kb, cb, shape.is_far)(shape, piece.tile, passes, pass_count, piece.x + c * shape.x_channel,
                         piece.y + k * shape.y_channel, vectors, ahead);
       for (int64_t n = 0; n < kb * cb * taps; n += kLanes) Store(sums + n, LaneSumsAt(vectors + n * kLanes));
       for (int64_t b = 0; b < kb; b++) AddRow(sums + b * cb * taps, cb * taps, w + ((k + b) * shape.C + c) * taps);

@@ -13,10 +13,11 @@ namespace pellucid::lanes::PELLUCID_ISA {
 namespace {
 
 constexpr int64_t kCacheFloats = 3 << 16;  // of x, or of dy, that stay in L2: 768 KB
+constexpr int64_t kFarFloats = 3 << 17;    // of x and dy that do not stay there together
 
 PELLUCID_INLINE bool HasWindow(int64_t S) { return S == 2 || S == 3 || S == 5 || S == 7; }
 
-Shape ShapeOf(const ConvolutionArguments& a) {
+Shape ShapeOf(const ConvolutionArguments& a, int64_t groups) {
   Shape s{};
   s.x = a.x, s.y = a.y, s.x_group = a.x_group, s.y_group = a.y_group;
   s.H = a.H, s.W = a.W, s.P = a.P, s.Q = a.Q, s.R = a.R, s.S = a.S;
@@ -27,6 +28,7 @@ Shape ShapeOf(const ConvolutionArguments& a) {
   if (s.R == 1 && s.S == 1 && s.H == s.P && s.W == s.Q && s.stride_h == 1 && s.stride_w == 1 && !s.pad_h && !s.pad_w)
     s.H = s.P = s.H * s.W, s.W = s.Q = 1;  // no window: rows have no meaning, and a tile may end anywhere
   s.turned = TurningPays(s);
+  s.is_far = groups * (a.C * s.x_channel + a.K * s.y_channel) > kFarFloats;
   s.x_row = s.W * kLanes, s.y_row = s.Q * kLanes, s.x_step = s.stride_w * kLanes;
   // Every pixel's window is cut on one side at most.
   const int64_t left = DivideUp(s.pad_w, s.stride_w), right = DivideUp(s.W - s.S + 1 + s.pad_w, s.stride_w);
@@ -82,8 +84,7 @@ void AddTile(const Shape& s, const Tile& tile, const Tile& next, Range kernels, 
 
 // Whether dy's rows are few enough for one tile.
 bool Fits(const Shape& s, int64_t rows) {
-  if (!s.turned) return BlockFloats(s, rows) <= kTileFloats;
-  return rows * s.Q <= Most(kTurnedPixels / 4, Least(kTurnedPixels, kCacheFloats / (s.K * kLanes)));
+  return s.turned ? TurnedFits(s, rows) : BlockFloats(s, rows) <= kTileFloats;
 }
 
 // Kernels over groups of lanes, tile by tile, onto zeros or what is there.
@@ -108,7 +109,7 @@ void Clear(float* p, int64_t n) { memset(p, 0, size_t(n) * sizeof(float)); }
 // By groups, into the slot's partial sums: w + slot * w_slot, and if bias is not null dL/dbias in bias + slot * w_slot.
 void DirectWeightGradient(const void* arguments, const PellucidUnits* range) {
   const ConvolutionArguments& a = *static_cast<const ConvolutionArguments*>(arguments);
-  const Shape s = ShapeOf(a);
+  const Shape s = ShapeOf(a, range->end - range->begin);
   float* w = a.w + range->slot * a.w_slot;
   float* bias = a.bias != nullptr ? a.bias + range->slot * a.w_slot : nullptr;
   if (range->first) {
@@ -121,7 +122,7 @@ void DirectWeightGradient(const void* arguments, const PellucidUnits* range) {
 // Units: blocks of `variant` kernels, each over all groups; w and bias (or null) are written whole.
 void DirectWeightGradientBlocks(const void* arguments, const PellucidUnits* range) {
   const ConvolutionArguments& a = *static_cast<const ConvolutionArguments*>(arguments);
-  const Shape s = ShapeOf(a);
+  const Shape s = ShapeOf(a, a.G);
   const int64_t size = a.variant > 0 ? a.variant : 32, n = s.C * s.R * s.S;
   const Range kernels = {range->begin * size, Least(a.K, range->end * size)};
   if (kernels.first >= kernels.last) return;
