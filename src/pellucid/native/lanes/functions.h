@@ -6,6 +6,11 @@
 
 namespace pellucid::lanes::PELLUCID_ISA {
 
+// Integers whose sums wrap around: those of a NaN's bits do.
+typedef uint32_t Unsigned __attribute__((vector_size(PELLUCID_LANES * 4), aligned(PELLUCID_LANES * 4), may_alias));
+
+PELLUCID_INLINE Unsigned Wrapping(Integers v) { return reinterpret_cast<Unsigned>(v); }
+PELLUCID_INLINE Integers Signed(Unsigned v) { return reinterpret_cast<Integers>(v); }
 PELLUCID_INLINE Integers Bits(Vector v) { return reinterpret_cast<Integers>(v); }
 PELLUCID_INLINE Vector FromBits(Integers v) { return reinterpret_cast<Vector>(v); }
 PELLUCID_INLINE Vector Absolute(Vector x) { return FromBits(Bits(x) & 0x7fffffff); }
@@ -55,19 +60,19 @@ PELLUCID_INLINE Reduced ReduceByLn2(Vector x) {
   const Vector magic = Splat(12582912.0f);
   const Vector shifted = x * 1.44269504f + magic;
   const Vector n = shifted - magic;
-  return {Bits(shifted) - Bits(magic), (x - n * 0.693359375f) - n * -2.12194440e-4f};
+  return {Signed(Wrapping(Bits(shifted)) - Wrapping(Bits(magic))), (x - n * 0.693359375f) - n * -2.12194440e-4f};
 }
 // exp(r) - 1 for |r| <= ln 2 / 2
 PELLUCID_INLINE Vector ExpMinus1Small(Vector r) {
   const Vector q = (((r * 0.0013901306f + 0.0083632001f) * r + 0.0416668541f) * r + 0.1666657696f) * r + 0.4999999955f;
   return r * r * q + r;
 }
-PELLUCID_INLINE Vector PowerOf2(Integers n) { return FromBits((n + 127) << 23); }
+PELLUCID_INLINE Vector PowerOf2(Integers n) { return FromBits(Signed((Wrapping(n) + 127u) << 23)); }
 
 PELLUCID_INLINE Vector Exp(Vector x) {
   const Reduced t = ReduceByLn2(AtLeast(AtMost(x, 89.0f), -104.0f));
   const Integers half = t.n >> 1;
-  return (ExpMinus1Small(t.r) + 1.0f) * PowerOf2(half) * PowerOf2(t.n - half);
+  return (ExpMinus1Small(t.r) + 1.0f) * PowerOf2(half) * PowerOf2(Signed(Wrapping(t.n) - Wrapping(half)));
 }
 
 // exp(x) for x where 2^n is an ordinary number; less work. NaN passes.
@@ -98,7 +103,7 @@ PELLUCID_INLINE Vector Log1pSmall(Vector f) {
 
 PELLUCID_INLINE Vector Log(Vector x) {
   // x = m 2^e with sqrt(1/2) <= m < sqrt(2)
-  const Integers shifted = Bits(x) - 0x3f3504f3;
+  const Integers shifted = Signed(Wrapping(Bits(x)) - 0x3f3504f3u);
   const Integers e = shifted >> 23;
   const Vector m = FromBits((shifted & 0x007fffff) + 0x3f3504f3);
   const Vector n = __builtin_convertvector(e, Vector);

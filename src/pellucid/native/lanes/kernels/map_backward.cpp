@@ -271,6 +271,7 @@ void Backward(const MapArguments& a, const PellucidUnits& range, bool sums_only)
   for (int64_t i = 0; i < kTileFloats; i++) zeros[i] = 0.0f;
   const MapState forward{a, int64_t(a.H) * a.W, memory, {}, {}, {}, {}};
   MapBack b{forward, memory + kRegisters * kTileFloats, {}, zeros, {}, {}, {}, {}, range.slot, false};
+  for (int r = 0; r < kRegisters; r++) b.forward.value[r] = OwnValue(forward, r);  // unasked ones too
   Plan(b, sums_only);
   for (int64_t g = range.begin; g < range.end; g++) {
     Begin(b.forward, g);

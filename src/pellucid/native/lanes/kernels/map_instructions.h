@@ -285,12 +285,11 @@ struct Dropout {
     scale = i.a >= 1.0f ? 0.0f : 1.0f / (1.0f - i.a);
   }
   Integers Keeps(int64_t element) const {
-    typedef uint32_t Unsigned __attribute__((vector_size(kLanes * 4), aligned(kLanes * 4), may_alias));
-    Unsigned h = reinterpret_cast<Unsigned>(first) + uint32_t(element) * 0x9e3779b1u;
+    Unsigned h = Wrapping(first) + uint32_t(element) * 0x9e3779b1u;
     h = (h ^ (h >> 16)) * 0x85ebca6bu;
-    h = (h ^ reinterpret_cast<Unsigned>(second) ^ (h >> 13)) * 0xc2b2ae35u;
+    h = (h ^ Wrapping(second) ^ (h >> 13)) * 0xc2b2ae35u;
     h ^= h >> 16;
-    return reinterpret_cast<Integers>(h >> 8) >= int32_t(limit);
+    return Signed(h >> 8) >= int32_t(limit);
   }
   Vector operator()(Vector x, int64_t element) const { return Keeps(element) ? x * scale : Vector{}; }
 };
