@@ -25,6 +25,8 @@ _PARTIAL_FLOATS = 150_000  # of weights: beyond, partial sums for each slot cost
 _PARTIAL_PIXELS = 64  # of an output: below, there is too little to sum for each slot
 _TINY_FLOATS = 10_000
 _WINOGRAD_BY_GROUPS = 64 * 64  # C K: beyond, parts of the batch are fewer than slots
+_WINOGRAD_WIDE = 200 * 200  # C K: beyond, transformed weights go once through the caches for all groups
+_WIDE_FLOATS = 32 << 20  # of transformed numbers between the stages: a larger batch is done in several ranges of groups
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,9 @@ def candidates(geometry: Geometry, direction: Pass) -> list[str]:
         least = 64 if direction == "weight gradient" else 32
         pays = min(geometry.C, geometry.K) >= least and min(geometry.P, geometry.Q) >= 4
         winograd = ["winograd 4x4", "winograd 2x2"]
+        large = geometry.C * geometry.K >= _WINOGRAD_WIDE
+        if large or geometry.C * geometry.K >= _WINOGRAD_BY_GROUPS:
+            winograd.insert(0 if large else 1, "winograd wide 4x4")
         found = [*winograd, *found] if pays else [*found, *winograd]
     return found
 
@@ -196,7 +201,32 @@ class ConvolutionBlock(Block):
             units = -(-channels // 32)
         packed = build.memory(f"packed {self.weight}", floats)
         build.kernel(f"{family}_{pack}", units=units, at="start", w=weight, packed=packed, **fields)
+        if algorithm.startswith("winograd wide"):
+            self._winograd_wide(build, direction, {**fields, **more, "packed": packed}, int(algorithm[-1]))
+            return
         build.kernel(f"{family}_{suffix}", packed=packed, **fields, **more)
+
+    def _winograd_wide(self, build: Build, direction: Pass, fields: dict[str, Any], tile: int) -> None:
+        """Transform, multiply, transform back: three stages over all groups, or over ranges of a large batch."""
+        g, back = self.geometry, direction == "input gradient"
+        inputs, kernels, height, width = (g.K, g.C, g.H, g.W) if back else (g.C, g.K, g.P, g.Q)
+        tiles, points = _tiles(height, width, tile), (tile + 2) ** 2
+        most = min(build.groups, max(1, _WIDE_FLOATS // (points * tiles * max(inputs, kernels) * build.lanes)))
+        memory: dict[str, Any] = {
+            "points": build.memory(f"points of {self.weight}", points * (most * tiles * inputs + 1) * build.lanes),
+            "products": build.memory(
+                f"products of {self.weight}", points * (most * tiles * _up(kernels, 4) + 1) * build.lanes
+            ),
+        }
+        for first, count in _ranges(build.groups, most):
+            part = {**fields, "first_group": first, "group_count": count, "is_gradient": int(back)}
+            units = None if count == build.groups else count  # by groups where it is all of them
+            reads, writes = ("y", "x") if back else ("x", "y")
+            build.kernel("winograd_wide_input", units=units, **_without(part, writes, "bias", "statistics"), **memory)
+            build.kernel(
+                "winograd_wide_products", units=points, **_without(part, "x", "y", "bias", "statistics"), **memory
+            )
+            build.kernel("winograd_wide_output", units=units, **_without(part, reads), **memory)
 
     def _weight_gradient_pass(self, build: Build, x: Value, y: Value) -> None:
         geometry, fields = self.geometry, self.geometry.fields(build)
@@ -204,6 +234,9 @@ class ConvolutionBlock(Block):
         with_bias = self._bias_comes_with_weight(build)
         result = build.parameter_gradient(self.weight)
         bias = build.parameter_gradient(self.bias) if with_bias and self.bias is not None else None
+        if algorithm.startswith("winograd wide"):
+            self._winograd_wide_weight_gradient(build, x, y, result, bias, int(algorithm[-1]))
+            return
         if algorithm.startswith("winograd"):
             self._winograd_weight_gradient(build, x, y, result, bias, int(algorithm[-1]))
             return
@@ -244,6 +277,33 @@ class ConvolutionBlock(Block):
         if sums is not None and bias is not None:
             _sum_slots(build, sums, bias, geometry.K, geometry.K, count)
 
+    def _winograd_wide_weight_gradient(
+        self, build: Build, x: Value, y: Value, result: Base, bias: Base | None, tile: int
+    ) -> None:
+        """The points of x and dL/dy of all groups, or of ranges of a large batch, then one product for each point."""
+        g, lanes, points = self.geometry, build.lanes, (tile + 2) ** 2
+        tiles, channels = _tiles(g.P, g.Q, tile), _up(g.C, lanes)
+        most = min(build.groups, max(1, _WIDE_FLOATS // (points * tiles * max(channels, g.K) * lanes)))
+        pictures = most * tiles * lanes
+        memory: dict[str, Any] = {
+            "points": build.memory(f"points of {self.weight}", points * (pictures * channels + lanes)),
+            "products": build.memory(f"products of {self.weight}", points * (pictures * g.K + lanes)),
+        }
+        parts = build.memory(f"parts of d {self.weight}", points * g.K * channels)
+        sums = None if bias is None else build.memory(f"parts of d {self.bias}", build.groups * g.K)
+        fields = {**g.winograd_fields(build), "tile": tile, "part_count": 1}
+        for first, count in _ranges(build.groups, most):
+            part = {**fields, "first_group": first, "group_count": count, "accumulate": int(first > 0)}
+            units = None if count == build.groups else count
+            build.kernel("winograd_wide_turned_input", units=units, x=x, points=memory["points"], **part)
+            build.kernel(
+                "winograd_wide_output_gradient", units=units, y=y, bias=sums, products=memory["products"], **part
+            )
+            build.kernel("winograd_wide_weight_products", units=points, parts=parts, **memory, **part)
+        build.kernel("winograd_weight_finish", units=g.K, parts=parts, w=result, **fields)
+        if sums is not None and bias is not None:
+            _sum_slots(build, sums, bias, g.K, g.K, build.groups)
+
     def _bias_comes_with_weight(self, build: Build) -> bool:
         """Whether the kernel of the weight's gradient gives that of the bias too: it does where it reads dL/dy."""
         both = self.bias is not None and build.wants(self.bias) and build.wants(self.weight)
@@ -260,6 +320,21 @@ class ConvolutionBlock(Block):
 def _block(build: Build) -> int:
     """Output channels of a register block of the direct kernels, kBlock of native/lanes/direct_block.h."""
     return 8 if build.lanes == 16 else 4
+
+
+def _tiles(height: int, width: int, tile: int) -> int:
+    """Of one feature map."""
+    return -(-height // tile) * -(-width // tile)
+
+
+def _ranges(groups: int, most: int) -> list[tuple[int, int]]:
+    """Ranges (first, count) of groups, at most so many in each."""
+    return [(first, min(most, groups - first)) for first in range(0, groups, most)]
+
+
+def _without(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The fields but those that a stage does not touch."""
+    return {name: field for name, field in fields.items() if name not in names}
 
 
 def _up(n: int, multiple: int) -> int:

@@ -1,6 +1,6 @@
 // A 3x3 correlation by Winograd's method in three stages over chunks of tiles. What the forward pass and the input's
-// gradient share (the latter is a correlation of dL/dy with the weights turned round and transposed), and what the kernels
-// that go group by group share with those that go over all groups at once.
+// gradient share (the latter is a correlation of dL/dy with the weights turned round and transposed), and what the
+// kernels that go group by group share with those that go over all groups at once.
 #pragma once
 
 #include "kernels.h"
@@ -52,41 +52,6 @@ struct Weights {
 struct Chunk {
   int64_t begin, end, place, tiles;
 };
-
-// The rectangles of a group's numbers that a chunk's tiles read, without those that the tile before has read already.
-template <int M>
-PELLUCID_INLINE void PlanInput(const Correlation& n, int64_t group, const Chunk& chunk, Ahead::Planes& p) {
-  const Tiling<M> tiling(n);
-  p.at = n.in + group * n.in_group;
-  p.row = int64_t(n.W) * kLanes;
-  p.plane = n.H * p.row;
-  p.planes = n.C;
-  p.count = chunk.end - chunk.begin;
-  p.next = 0;
-  for (int64_t t = chunk.begin; t < chunk.end; t++) {
-    const int64_t h = t / tiling.across * M - n.pad_h, w = t % tiling.across * M - n.pad_w;
-    const int64_t top = Most(0, h + (h < 0 ? 0 : 2)), left = Most(0, w + (w < 0 ? 0 : 2));
-    p.rectangles[t - chunk.begin] = {top * p.row + left * kLanes, int(Least(n.H, h + M + 2) - top),
-                                     int(Least(n.W, w + M + 2) - left)};
-  }
-}
-
-// Those of kernels [first, first + kernels) that a chunk's tiles write.
-template <int M>
-PELLUCID_INLINE void PlanOutput(const Correlation& n, int64_t group, const Chunk& chunk, int64_t first, int64_t kernels,
-                                Ahead::Planes& p) {
-  const Tiling<M> tiling(n);
-  p.row = int64_t(n.Q) * kLanes;
-  p.plane = n.P * p.row;
-  p.at = n.out + group * n.out_group + first * p.plane;
-  p.planes = kernels;
-  p.count = chunk.end - chunk.begin;
-  p.next = 0;
-  for (int64_t t = chunk.begin; t < chunk.end; t++) {
-    const int64_t h = t / tiling.across * M, w = t % tiling.across * M;
-    p.rectangles[t - chunk.begin] = {h * p.row + w * kLanes, int(Least(M, n.P - h)), int(Least(M, n.Q - w))};
-  }
-}
 
 // points[point][c][place + tile of the chunk], `plane` floats from point to point.
 template <int M, bool STREAM>

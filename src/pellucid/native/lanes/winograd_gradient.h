@@ -1,25 +1,29 @@
-// The weight's gradient by Winograd's method: for each point, sums[k][c] = sum over tiles and pictures of
-// (A dL/dy A')[k] (B' x B)[c], and dL/dw = G' sums G once at the end.
+// The weight's gradient by Winograd's method: for each point, sums[k][c] = sum over tiles and pictures of (A dL/dy
+// A')[k] (B' x B)[c], and dL/dw = G' sums G once at the end.
 //
-// The sum runs over tiles *and* lanes, so lanes must not hold pictures in both factors: the points of x are turned so that
-// a vector holds L channels of one picture, and those of dL/dy are broadcast. Then it is a matrix product whose sums over
-// the batch stay in registers, and no sum over lanes is ever taken.
+// The sum runs over tiles *and* lanes, so lanes must not hold pictures in both factors: the points of x are turned so
+// that a vector holds L channels of one picture, and those of dL/dy are broadcast. Then it is a matrix product whose
+// sums over the batch stay in registers, and no sum over lanes is ever taken.
 //   x points   [point][4 vectors of channels][picture of tile][4][L]     (the last block has fewer than 4 vectors)
 //   dy points  [point][k][picture of tile]                               picture of tile n = tile L + lane
 //   sums       [point][K][Cp]                                            Cp = C rounded up to L
 #pragma once
 
 #include "kernels.h"
+#include "winograd_ahead.h"
 #include "winograd_transform.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
 namespace {
 
 constexpr int kMostVectors = kLanes == 16 ? 4 : 2;  // of channels in a register block
+constexpr int kMostKernels = 8;                     // in one
 
-// Points of x for one tile, one pair of rows and L channels from c on, turned: store(point, picture, vector of channels).
+// Points of x for one tile, one pair of rows and L channels from c on, turned: store(point, picture, vector of
+// channels).
 template <int M, int PAIR, typename S>
-PELLUCID_INLINE void TurnedInputPair(const WinogradArguments& a, const float* x, int64_t c, int h, int w, const S& store) {
+PELLUCID_INLINE void TurnedInputPair(const WinogradArguments& a, const float* x, int64_t c, int h, int w,
+                                     const S& store) {
   constexpr int A = M + 2;
   alignas(64) float edge[A * A * kLanes], turned[2 * A * kLanes * kLanes];
   const int64_t channels = Least(kLanes, a.C - c);
@@ -109,7 +113,8 @@ PELLUCID_INLINE void TransformOutputGradient(const WinogradArguments& a, int64_t
 }
 
 // bias[k] += sum of dL/dy, picture by picture; begins says whether from 0.
-PELLUCID_INLINE void SumBias(const WinogradArguments& a, int64_t group, int64_t k, int64_t k_end, float* bias, bool begins) {
+PELLUCID_INLINE void SumBias(const WinogradArguments& a, int64_t group, int64_t k, int64_t k_end, float* bias,
+                             bool begins) {
   const int64_t pixels = int64_t(a.P) * a.Q;
   for (; k < k_end; k++) {
     const float* y = a.y + group * a.y_group + k * pixels * kLanes;
@@ -129,6 +134,7 @@ struct GradientProduct {
   float* sums;      // [k][..], rows sums_row floats apart
   int64_t dy_row, sums_row, pictures;
   bool begins;  // whether the sums begin at 0
+  Ahead* ahead;
 };
 
 template <int KERNELS, int VECTORS>
@@ -141,6 +147,12 @@ PELLUCID_INLINE void GradientBlock(const GradientProduct& p) {
   }
   const float* x = p.x;
   const float* dy = p.dy;
+  PELLUCID_UNROLL(8)
+  for (int k = KERNELS; k < 2 * KERNELS; k++) {  // the next block's
+    for (int64_t n = 0; n < p.pictures; n += kLine) __builtin_prefetch(dy + k * p.dy_row + n);
+    PELLUCID_UNROLL(4)
+    for (int v = 0; v < VECTORS; v++) __builtin_prefetch(p.sums + k * p.sums_row + v * kLanes, 1);
+  }
   for (int64_t n = 0; n < p.pictures; n++, dy++, x += VECTORS * kLanes) {
     Vector channels[VECTORS];
     PELLUCID_UNROLL(4)
@@ -161,12 +173,13 @@ PELLUCID_INLINE void GradientBlock(const GradientProduct& p) {
 
 template <int VECTORS>
 __attribute__((noinline)) void GradientKernels(const GradientProduct& all, int64_t kernels) {
-  constexpr int kMost = VECTORS == 4 || (kLanes != 16 && VECTORS == 2) ? 6 : 8;
+  constexpr int kMost = VECTORS == 4 || (kLanes != 16 && VECTORS == 2) ? 6 : kMostKernels;
   const Blocks blocks(kernels, kMost);
   for (int64_t i = 0; i < blocks.count; i++) {
     GradientProduct p = all;
     p.dy += blocks.begin(i) * p.dy_row;
     p.sums += blocks.begin(i) * p.sums_row;
+    p.ahead->Step();
     switch (blocks.length(i)) {
       case 1: GradientBlock<1, VECTORS>(p); break;
       case 2: GradientBlock<2, VECTORS>(p); break;
@@ -185,10 +198,10 @@ __attribute__((noinline)) void GradientKernels(const GradientProduct& all, int64
 
 // sums[k][c] += over pictures [begin, end) of the points of x, for one point; dy begins at `begin`.
 PELLUCID_INLINE void MultiplyGradient(const TurnedPoints& x, int64_t point, int64_t begin, int64_t end, const float* dy,
-                                      int64_t dy_row, int64_t kernels, float* sums, bool begins) {
+                                      int64_t dy_row, int64_t kernels, float* sums, bool begins, Ahead& ahead) {
   for (int64_t block = 0; block * kMostVectors < x.vectors; block++) {
     const GradientProduct p{x.of(point, block, begin), dy, sums + block * kMostVectors * kLanes,
-                            dy_row, x.vectors * kLanes, end - begin, begins};
+                            dy_row, x.vectors * kLanes, end - begin, begins, &ahead};
     switch (x.width(block)) {
       case 1: GradientKernels<1>(p, kernels); break;
 #if PELLUCID_LANES == 16

@@ -1,11 +1,13 @@
-// The products between Winograd's transforms: for each point, products[k][t] = sum over c of weights[k][c] points[c][t],
-// t a tile (one vector). Tiles come in chunks of at most kMostTiles, kernels k in groups of 16 and blocks of 4:
+// The products between Winograd's transforms: for each point, products[k][t] = sum over c of weights[k][c]
+// points[c][t], t a tile (one vector). Tiles come in chunks of at most kMostTiles, kernels k in groups of 16 and blocks
+// of 4:
 //   weights  [group of k][point][block][Cp][4]    C rounded up to Cp = 4 n; kernels past K are 0
 //   points   [point][C][tiles of the chunk], products [point][k][tiles of the chunk]
-// A register block is 4 kernels x 4 to 6 tiles (more kernels where tiles are few): a weight is broadcast once and used for
-// all tiles of the chunk, so that loads stay below one for two multiply-adds.
+// A register block is 4 kernels x 4 to 6 tiles (more kernels where tiles are few): a weight is broadcast once and used
+// for all tiles of the chunk, so that loads stay below one for two multiply-adds.
 #pragma once
 
+#include "winograd_ahead.h"
 #include "winograd_transform.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
@@ -14,42 +16,6 @@ namespace {
 constexpr int kMostTiles = kLanes == 16 ? 6 : 3;
 constexpr int kKernelGroup = 16, kKernelBlock = 4;
 constexpr int kPackedKernels = 32;  // that one unit of a pack kernel writes
-
-// What is needed soon, fetched to L2 a little at a time between blocks of products: memory is slow, and nothing else asks
-// for it while the products run. Rectangles of the planes of a picture: `count` of them in each plane.
-struct Ahead {
-  struct Rectangle {
-    int64_t offset;  // floats from the plane's begin
-    int rows, columns;
-  };
-  struct Planes {
-    const float* at;
-    int64_t plane, row;  // floats
-    Rectangle rectangles[kMostTiles];
-    int64_t count, planes;
-    int64_t next = 0;  // rectangle
-    static void Fetch(Planes& p) {
-      const Rectangle& r = p.rectangles[p.next];
-      const float* line = p.at + r.offset;
-      for (int i = 0; i < r.rows; i++, line += p.row)
-        for (int j = 0; j < r.columns; j++) __builtin_prefetch(line + j * kLanes, 0, 2);
-      if (++p.next < p.count) return;
-      p.next = 0;
-      p.at += p.plane;
-      p.planes--;
-    }
-  };
-  Planes out, in;  // in this order
-  int64_t each;    // rectangles at a time
-  void Step() {
-    for (int64_t i = 0; i < each; i++) {
-      if (out.planes > 0)
-        Planes::Fetch(out);
-      else if (in.planes > 0)
-        Planes::Fetch(in);
-    }
-  }
-};
 
 struct Product {
   const float* points;   // of the first of `inputs` channels
@@ -78,6 +44,10 @@ PELLUCID_INLINE void MultiplyBlock(const Product& p, int64_t block) {
     }
   }
   const int64_t inputs = p.inputs, step = p.weight_block;
+  for (int64_t c = 0; c < inputs; c += kLine / kKernelBlock) {  // the next block's, or the next point's
+    PELLUCID_UNROLL(4)
+    for (int b = 0; b < BLOCKS; b++) __builtin_prefetch(weights + (BLOCKS + b) * step + c * kKernelBlock);
+  }
   for (int64_t c = 0; c < inputs; c++, weights += kKernelBlock, points += TILES * kLanes) {
     Vector x[TILES];
     PELLUCID_UNROLL(8)

@@ -1,4 +1,5 @@
-// Winograd's transforms of one tile, on vectors of pictures. In one dimension, for an output of M numbers and 3 weights:
+// Winograd's transforms of one tile, on vectors of pictures. In one dimension, for an output of M numbers and 3
+// weights:
 //   y = A' [(G w) * (B' x)]     with M + 2 products, and backwards     dL/dw = G' [(A dL/dy) * (B' x)];
 // in two dimensions once along each axis. The points of M = 4 are 0, +-1/sqrt(2), +-sqrt(2) and infinity: two to three
 // times as accurate as the usual 0, +-1, +-2. Those of M = 2 are 0, +-1, infinity.
@@ -165,8 +166,10 @@ PELLUCID_INLINE const float* Window(const Plane& plane, int h, int w, float* edg
     const bool inside = h + i >= 0 && h + i < plane.H;
     const float* in = plane.numbers + (int64_t(h + i) * plane.W + w) * kLanes;
     PELLUCID_UNROLL(8)
-    for (int j = 0; j < SIZE; j++)
-      Store(edge + (i * SIZE + j) * kLanes, Load(inside && unsigned(w + j) < unsigned(plane.W) ? in + j * kLanes : kZeros));
+    for (int j = 0; j < SIZE; j++) {
+      const float* from = inside && unsigned(w + j) < unsigned(plane.W) ? in + j * kLanes : kZeros;
+      Store(edge + (i * SIZE + j) * kLanes, Load(from));
+    }
   }
   return edge;
 }

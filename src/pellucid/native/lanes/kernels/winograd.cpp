@@ -1,7 +1,8 @@
 // Winograd's convolution group by group: F(4x4, 3x3) and F(2x2, 3x3), forward and the input's gradient.
 //
 // The tiles of a group come in chunks so small that their points [A A][C][tiles] stay in L2; kernels k in groups of 16,
-// whose products [A A][16][tiles] go back to numbers before the next 16 begin. Weights are streamed once for each chunk.
+// whose products [A A][16][tiles] go back to numbers before the next 16 begin. Weights are streamed once for each
+// chunk.
 #include "../winograd_correlation.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
@@ -29,7 +30,8 @@ void Correlate(const Correlation& n, const float* packed, int64_t group) {
   const Tiling<M> tiling(n);
   const int64_t fitting = kPointBytes / (kPoints * n.C * kLanes * int64_t(sizeof(float)));
   const Blocks chunks(tiling.count, Most(1, Least(kMostTiles, fitting)));
-  const int64_t most = chunks.length(0), plane = (n.C * most + 1) * kLanes, plane_out = (kKernelGroup * most + 1) * kLanes;
+  const int64_t most = chunks.length(0);
+  const int64_t plane = (n.C * most + 1) * kLanes, plane_out = (kKernelGroup * most + 1) * kLanes;
   float* points = pellucid_lanes_scratch(0, kPoints * plane);
   float* products = pellucid_lanes_scratch(1, kPoints * plane_out);
   for (int64_t i = 0; i < chunks.count; i++) {
@@ -38,10 +40,12 @@ void Correlate(const Correlation& n, const float* packed, int64_t group) {
     Ahead ahead{};
     ahead.each = kAhead;
     if (i + 1 < chunks.count)
-      PlanInput<M>(n, group, {chunks.begin(i + 1), chunks.begin(i + 2), 0, chunks.length(i + 1)}, ahead.in);
+      ahead.second = TilesAhead(n.in + group * n.in_group, n.C, n.H, n.W, M, M + 2, tiling.across, chunk.end,
+                                chunks.begin(i + 2), n.pad_h, n.pad_w);
     for (int64_t k = 0; k < weights.groups(); k++) {
       const int64_t first = k * kKernelGroup, kernels = Least(kKernelGroup, n.K - first);
-      PlanOutput<M>(n, group, chunk, first, kernels, ahead.out);
+      ahead.first = TilesAhead(n.out + group * n.out_group + first * n.P * n.Q * kLanes, kernels, n.P, n.Q, M, M,
+                               tiling.across, chunk.begin, chunk.end, 0, 0);
       for (int point = 0; point < kPoints; point++)
         MultiplyChannels(points + point * plane, n.C, chunk.tiles, weights.of(k, point), weights.block_floats(),
                          weights.blocks(k), products + point * plane_out, ahead);
@@ -115,6 +119,8 @@ void WinogradPackTransposed(const void* arguments, const PellucidUnits* range) {
 void WinogradForward(const void* arguments, const PellucidUnits* range) { CorrelateGroups(arguments, range, false); }
 
 // By groups: dL/dx = or += from dL/dy and the weights packed transposed.
-void WinogradInputGradient(const void* arguments, const PellucidUnits* range) { CorrelateGroups(arguments, range, true); }
+void WinogradInputGradient(const void* arguments, const PellucidUnits* range) {
+  CorrelateGroups(arguments, range, true);
+}
 
 }  // namespace pellucid::lanes::PELLUCID_ISA

@@ -1,5 +1,5 @@
-// The weight's gradient by Winograd's method where its sums stay in L2: all points of few channels, or one pair of rows of
-// points of a block of kernels, for which a thread then goes through a part of the batch.
+// The weight's gradient by Winograd's method where its sums stay in L2: all points of few channels, or one pair of rows
+// of points of a block of kernels, for which a thread then goes through a part of the batch.
 #include "../winograd_gradient.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
@@ -7,7 +7,7 @@ namespace pellucid::lanes::PELLUCID_ISA {
 namespace {
 
 constexpr int64_t kNearBytes = 1700 << 10, kLeastBytes = 600 << 10;  // of L2
-constexpr int64_t kMostTilesOfGradient = 6;
+constexpr int64_t kMostTilesOfGradient = kMostAhead;
 
 struct Share {
   int64_t group, group_end;  // of lanes
@@ -20,12 +20,13 @@ struct Share {
 template <int M>
 void Accumulate(const WinogradArguments& a, const Share& s) {
   constexpr int A = M + 2;
-  const int64_t tiles = ((a.P + M - 1) / M) * ((a.Q + M - 1) / M), Cp = RoundUp(a.C, kLanes), kernels = s.k_end - s.k;
+  const int64_t across = (a.Q + M - 1) / M, tiles = (a.P + M - 1) / M * across;
+  const int64_t Cp = RoundUp(a.C, kLanes), kernels = s.k_end - s.k;
   const int64_t points = 2 * A * (s.last - s.first), sum_bytes = points * kernels * Cp * 4;
   const int64_t tile_bytes = points * (Cp + kernels) * kLanes * 4;
   const int64_t fitting = Most(kLeastBytes, kNearBytes - sum_bytes) / tile_bytes;
   const Blocks chunks(tiles, Most(1, Least(kMostTilesOfGradient, fitting)));
-  const int64_t most = chunks.length(0) * kLanes, x_plane = Cp * most + kLanes, row = most, y_plane = kernels * row + kLanes;
+  const int64_t row = chunks.length(0) * kLanes, x_plane = Cp * row + kLanes, y_plane = kernels * row + kLanes;
   float* x_points = pellucid_lanes_scratch(0, A * A * x_plane);
   float* y_points = pellucid_lanes_scratch(1, A * A * y_plane);
   float* sums = a.parts + s.part * A * A * a.K * Cp;
@@ -39,11 +40,20 @@ void Accumulate(const WinogradArguments& a, const Share& s) {
       TurnInput<M, false>(a, g, chunks.begin(i), chunks.begin(i + 1), 0, s.first, s.last, x);
       TransformOutputGradient<M, false>(a, g, chunks.begin(i), chunks.begin(i + 1), s.k, s.k_end, s.first, s.last,
                                         y_points, y_plane, row);
+      Ahead ahead{};
+      if (i + 1 < chunks.count || g + 1 < s.group_end) {
+        const int64_t group = g + (i + 1 == chunks.count), next = (i + 1) % chunks.count;
+        ahead.first = TilesAhead(a.x + group * a.x_group, a.C, a.H, a.W, M, A, across, chunks.begin(next),
+                                 chunks.begin(next + 1), a.pad_h, a.pad_w);
+        ahead.second = TilesAhead(a.y + group * a.y_group + s.k * a.P * a.Q * kLanes, kernels, a.P, a.Q, M, M, across,
+                                  chunks.begin(next), chunks.begin(next + 1), 0, 0);
+        ahead.Pace(points * (kernels / kMostKernels) * ((x.vectors + kMostVectors - 1) / kMostVectors));
+      }
       for (int pair = s.first; pair < s.last; pair++)
         for (int j = 0; j < 2 * A; j++) {
           const int point = j < A ? FirstRow<M>(pair) * A + j : SecondRow<M>(pair) * A + j - A;
           MultiplyGradient(x, point, 0, pictures, y_points + point * y_plane, row, kernels,
-                           sums + (point * int64_t(a.K) + s.k) * Cp, begins);
+                           sums + (point * int64_t(a.K) + s.k) * Cp, begins, ahead);
         }
     }
   }
@@ -87,8 +97,8 @@ void Finish(const WinogradArguments& a, int64_t k) {
 
 }  // namespace
 
-// By groups: parts[slot] = the sums over the slot's groups, all points. part_count = slots (every slot has a group). bias:
-// null, or parts of dL/dbias, [part_count][K].
+// By groups: parts[slot] = the sums over the slot's groups, all points. part_count = slots (every slot has a group).
+// bias: null, or parts of dL/dbias, [part_count][K].
 void WinogradWeightGradient(const void* arguments, const PellucidUnits* range) {
   const WinogradArguments& a = *static_cast<const WinogradArguments*>(arguments);
   const int pairs = a.tile == 4 ? 3 : 2;

@@ -1,5 +1,5 @@
-// The weight's gradient by Winograd's method over all groups at once, for many channels: the points of x and of dL/dy go
-// to memory, then a thread takes one point, whose sums stay in L2, and all pictures of all tiles.
+// The weight's gradient by Winograd's method over all groups at once, for many channels: the points of x and of dL/dy
+// go to memory, then a thread takes one point, whose sums stay in L2, and all pictures of all tiles.
 //
 // T = group_count * tiles of a picture, N = T L pictures of tiles, Cp = C rounded up to L:
 //   points   [point][4 vectors of channels][N][4][L], planes (N Cp + L) floats apart
@@ -48,11 +48,13 @@ void WideWeightProducts(const WinogradArguments& a, int64_t unit) {
   const WideGradient<M> wide(a);
   const int64_t block = a.block ? a.block : a.K, blocks = (a.K + block - 1) / block;
   const int64_t point = unit / blocks, k = unit % blocks * block;
+  Ahead ahead{};
   const Blocks near(wide.pictures, kNearPictures);
   for (int64_t i = 0; i < near.count; i++)
     MultiplyGradient(wide.x, point, near.begin(i), near.begin(i + 1),
                      a.products + point * wide.y_plane + k * wide.pictures + near.begin(i), wide.pictures,
-                     Least(block, a.K - k), a.parts + (point * a.K + k) * wide.channels, i == 0 && !a.accumulate);
+                     Least(block, a.K - k), a.parts + (point * a.K + k) * wide.channels, i == 0 && !a.accumulate,
+                     ahead);
 }
 
 }  // namespace
@@ -72,8 +74,8 @@ void WinogradWideOutputGradient(const void* arguments, const PellucidUnits* rang
     a.tile == 4 ? WideOutputGradient<4>(a, member) : WideOutputGradient<2>(a, member);
 }
 
-// Units: A A * ceil(K / block), block = 0 for all. parts[0] = or += the sums; winograd_weight_finish with part_count = 1
-// makes dL/dw of them.
+// Units: A A * ceil(K / block), block = 0 for all. parts[0] = or += the sums; winograd_weight_finish with part_count =
+// 1 makes dL/dw of them.
 void WinogradWideWeightProducts(const void* arguments, const PellucidUnits* range) {
   const WinogradArguments& a = *static_cast<const WinogradArguments*>(arguments);
   for (int64_t unit = range->begin; unit < range->end; unit++)
