@@ -231,7 +231,7 @@ bool TurnedFits(const Shape& s, int64_t rows) {
   const int64_t vectors = Least(kPanelVectors, DivideUp(s.C, kLanes)), pixels = rows * s.Q;
   const int64_t x_pixels = s.R * s.S == 1 ? pixels : (rows * s.stride_h + (s.R - 1) * s.dilation_h) * s.W;
   return x_pixels * vectors * kLanes * kLanes <= kTurnedFloats &&
-         pixels <= Most(kTurnedPixels / 4, Least(kTurnedPixels, kTurnedKernels / (s.K * kLanes)));
+         pixels <= Most(kTurnedPixels / 2, Least(kTurnedPixels, kTurnedKernels / (s.K * kLanes)));
 }
 
 // Whether turning x pays: most lanes must hold a channel, and each vector of x must serve many multiply-adds.
