@@ -2,8 +2,8 @@
 
 Rooms: ``ops`` (what each operation is), ``graph`` (a network, captured once), ``nets`` (the classic networks),
 ``data`` (images in, batches out), ``lanes`` (the engine for CPUs), ``train`` (the loop, checkpoints, reports),
-``look`` (opened numbers, the atlas), ``draw`` (pictures from records), ``cli`` (the commands). Nothing here imports torch
-until a name that needs it is used.
+``look`` (opened numbers, the atlas), ``draw`` (pictures from records), ``cli`` (the commands). Nothing here imports
+torch until a name that needs it is used.
 """
 
 from __future__ import annotations

@@ -14,13 +14,15 @@ from pellucid.lanes import Lanes, lower
 
 @dataclass(frozen=True)
 class Compared:
-    """Relative errors against float64, in the Euclidean norm: of the output, of each parameter's gradient, of the input's
-    gradient, of each buffer; and the largest of the gradients that float32 PyTorch itself makes."""
+    """Relative errors against float64, in the Euclidean norm: of the output, of each parameter's gradient, of the
+    input's gradient; of each buffer the largest difference beside 1 + its size. And what float32 PyTorch itself makes:
+    of its output, and the worst of its gradients."""
 
     output: float
     gradients: dict[str, float]
     input: float
     buffers: dict[str, float]
+    pytorch_output: float
     pytorch: float
     lanes: Lanes
 
@@ -52,12 +54,12 @@ def compared(net: nn.Module, *inputs: Tensor, training: bool = True, **settings:
     lanes = lower(own, tune=False, **settings)
     seen: list[tuple[Tensor, Tensor | None]] = []
     for run, number in ((exact, torch.float64), (plain, torch.float32), (lanes, torch.float32)):
-        given = [x.to(number).requires_grad_() if x.is_floating_point() else x for x in inputs]
+        given = [x.clone().to(number).requires_grad_() if x.is_floating_point() else x for x in inputs]
         output = _tensor(run(*given))
         weights = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).reshape(output.shape).sin()
         (output * weights.to(number)).sum().backward()
         seen.append((output.detach(), given[0].grad))
-    (wanted, wanted_input), _, (found, found_input) = seen
+    (wanted, wanted_input), (others, others_input), (found, found_input) = seen
     assert wanted.abs().max() > 0
     assert wanted.std() > 0
     errors, pytorch = {}, 0.0
@@ -67,11 +69,13 @@ def compared(net: nn.Module, *inputs: Tensor, training: bool = True, **settings:
             continue
         errors[name] = relative(c.grad, a.grad)  # type: ignore[arg-type]
         pytorch = max(pytorch, relative(b.grad, a.grad))  # type: ignore[arg-type]
-    buffers = {
-        name: relative(c, a.double()) for (name, a), c in zip(exact.named_buffers(), own.buffers(), strict=True)
-    }
-    of_input = 0.0 if wanted_input is None else relative(found_input, wanted_input)  # type: ignore[arg-type]
-    return Compared(relative(found, wanted), errors, of_input, buffers, pytorch, lanes)
+    pairs = zip(exact.named_buffers(), own.buffers(), strict=True)
+    buffers = {name: ((c.double() - a).abs() / (1 + a.abs())).max().item() for (name, a), c in pairs}
+    of_input = 0.0
+    if wanted_input is not None:
+        of_input = relative(found_input, wanted_input)  # type: ignore[arg-type]
+        pytorch = max(pytorch, relative(others_input, wanted_input))  # type: ignore[arg-type]
+    return Compared(relative(found, wanted), errors, of_input, buffers, relative(others, wanted), pytorch, lanes)
 
 
 def _tensor(output: Any) -> Tensor:

@@ -16,7 +16,7 @@ from pellucid.lanes.blocks.border import Enter, Leave
 from pellucid.lanes.blocks.moves import CopyBlock, PadBlock, ShuffleBlock, SliceBlock
 from pellucid.lanes.blocks.pooling import AdaptivePoolBlock, AveragePoolBlock, MaxPoolBlock, MeanBlock, SoftmaxBlock
 from pellucid.lanes.blocks.resize import PixelShuffleBlock, UpsampleBlock
-from pellucid.lanes.build import Build, Host
+from pellucid.lanes.build import Build
 from pellucid.lanes.frame import ArenaMemory, Frame
 from pellucid.lanes.memory import place
 from pellucid.lanes.program import Program

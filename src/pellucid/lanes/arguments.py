@@ -46,7 +46,7 @@ def _structure(
         kind, pointer, field, count = matched.groups()
         one: type = ctypes.c_void_p if pointer else known[kind] if kind in known else _TYPES[kind]
         if count is not None:
-            one = one * (int(count) if count.isdigit() else constants[count])
+            one = ctypes.ARRAY(one, int(count) if count.isdigit() else constants[count])
         fields.append((field, one))
     return type(name, (ctypes.Structure,), {"_fields_": fields})
 
@@ -59,7 +59,7 @@ def structure(name: str) -> type[ctypes.Structure]:
 @functools.cache
 def _kinds() -> dict[str, str]:
     listed = (_HEADERS / "kernels.list").read_text("utf-8")
-    return {name: kind for name, kind in re.findall(r"^KERNEL\(\w+, (\w+), (\w+)\)", listed, re.MULTILINE)}
+    return dict(re.findall(r"^KERNEL\(\w+, (\w+), (\w+)\)", listed, re.MULTILINE))
 
 
 def structure_of(kernel: str) -> type[ctypes.Structure]:

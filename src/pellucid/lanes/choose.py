@@ -78,4 +78,3 @@ def _flat(values: Any) -> list[Any]:
     if isinstance(values, tuple):
         return [item for value in values for item in _flat(value)]
     return [int(values) if isinstance(values, bool) else values]
-

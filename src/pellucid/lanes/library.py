@@ -102,7 +102,9 @@ class Library:
         """Give such memory back."""
         self.handle.pellucid_lanes_release(address, size)
 
-    def call(self, kernel: str, arguments: ctypes.Structure, *, groups: int = 1, slots: int = 1, units: int = 0) -> None:
+    def call(
+        self, kernel: str, arguments: ctypes.Structure, *, groups: int = 1, slots: int = 1, units: int = 0
+    ) -> None:
         """Run one kernel on this thread: by groups, or over so many units."""
         step = Step(self.kernels[kernel], int(not units), units, 0)
         run = Run(

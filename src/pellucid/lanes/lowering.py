@@ -62,8 +62,8 @@ Entry = Seen | Outside | Results
 
 @dataclass(frozen=True)
 class Lowered:
-    """The blocks of a network, in order. reasons: for each node that PyTorch runs, why. counters: buffers that grow by 1
-    at each pass. outputs: the slots of what the network returns."""
+    """The blocks of a network, in order. reasons: for each node that PyTorch runs, why. counters: buffers that grow by
+    1 at each pass. outputs: the slots of what the network returns."""
 
     blocks: tuple[Block, ...]
     reasons: Mapping[str, str]

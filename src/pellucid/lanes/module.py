@@ -13,7 +13,7 @@ from pellucid.errors import CaptureError, UsageError
 from pellucid.graph import Graph, capture
 from pellucid.lanes.choose import Chooser
 from pellucid.lanes.frame import Frame, Pool
-from pellucid.lanes.library import library, why_not
+from pellucid.lanes.library import Library, library, why_not
 from pellucid.lanes.plan import Need, Plan
 from pellucid.lanes.purity import impurity
 
@@ -61,6 +61,15 @@ class Lanes(nn.Module):
     """
 
     module: nn.Module
+    reasons: dict[str, str]
+    _settings: dict[str, Any]
+    _parts: tuple[nn.Module, ...]
+    _owners: Mapping[str, tuple[nn.Module, str]]
+    _library: Library
+    _pool: Pool
+    _chooser: Chooser
+    _graphs: dict[Any, Graph | None]
+    _plans: dict[Any, Plan | None]
 
     def __init__(
         self,
@@ -120,7 +129,9 @@ class Lanes(nn.Module):
             self._pool.give(frame.arena)
         else:
             names = tuple(sorted(plan.need.parameters))
-            outputs = _Pass.apply(self, plan, names, len(inputs), *inputs, *map(self.tensor_of, names))
+            outputs = _Pass.apply(  # type: ignore[no-untyped-call]
+                self, plan, names, len(inputs), *inputs, *map(self.tensor_of, names)
+            )
         return outputs[0] if len(outputs) == 1 else outputs
 
     def plan_for(self, inputs: Sequence[Tensor]) -> Plan | None:
@@ -143,7 +154,7 @@ class Lanes(nn.Module):
     def _trainable(self) -> list[tuple[str, Tensor]]:
         """Each parameter that is trained, once, by its first name."""
         seen: dict[int, str] = {}
-        found = []
+        found: list[tuple[str, Tensor]] = []
         for name, (part, attribute) in self._owners.items():
             tensor = part._parameters.get(attribute)
             if tensor is not None and tensor.requires_grad and id(tensor) not in seen:
@@ -177,7 +188,7 @@ class Lanes(nn.Module):
         if owner is None:
             return next(graph.tensors[name] for graph in self._graphs.values() if graph and name in graph.tensors)
         part, attribute = owner
-        tensor = part._parameters.get(attribute)
+        tensor: Tensor | None = part._parameters.get(attribute)
         if tensor is None:
             tensor = part._buffers[attribute]
         if tensor is None:
@@ -256,6 +267,8 @@ class _Pass(torch.autograd.Function):
         plan.backward(frame, gradients)
         found = plan.parameter_gradients(frame)
         names = [own.name for own in plan.graph.inputs]
-        inputs = [frame.gradients.get(name) if wanted else None for name, wanted in zip(names, plan.need.inputs, strict=True)]
+        inputs = [
+            frame.gradients.get(name) if wanted else None for name, wanted in zip(names, plan.need.inputs, strict=True)
+        ]
         ctx.lanes._pool.give(frame.arena)
         return (None, None, None, None, *inputs, *(found.get(name) for name in ctx.names))

@@ -24,8 +24,8 @@ __all__ = ["Need", "Plan"]
 
 @dataclass(frozen=True)
 class Need:
-    """What a plan is for. batch: pictures. inputs: whether the gradient of each input is wanted. parameters: those whose
-    gradients are wanted. gradients: whether there will be a way back at all."""
+    """What a plan is for. batch: pictures. inputs: whether the gradient of each input is wanted. parameters: those
+    whose gradients are wanted. gradients: whether there will be a way back at all."""
 
     batch: int
     threads: int

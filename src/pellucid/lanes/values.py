@@ -76,7 +76,9 @@ class Value:
     def channels_of(self, first: int, count: int) -> Value:
         """Some of its channels, as a value that shares its memory."""
         step = self.height * self.width * self.lanes
-        return replace(self, name=f"{self.name}[{first}:{first + count}]", channels=count, offset=self.offset + first * step)
+        return replace(
+            self, name=f"{self.name}[{first}:{first + count}]", channels=count, offset=self.offset + first * step
+        )
 
     def reshaped(self, channels: int, height: int, width: int) -> Value:
         """The same numbers under another shape."""

@@ -8,7 +8,7 @@ until a block writes its result.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -65,6 +65,7 @@ class Normaliser(Protocol):
     """What gives a leaf its scale and shift, and on the way back needs sums over the batch: a batch norm."""
 
     mean: Memory
+    parameters: Sequence[str]
     inverse_deviation: Memory
     scale: Memory
     shift: Memory

@@ -19,7 +19,8 @@ __all__ = ["LinearBlock"]
 
 _WIDE_FLOATS = 65_536  # of weights: beyond, they do not stay in a core's cache beside everything else
 _PANEL = 64  # features that stand together where the kernels exchange pictures and features
-_BLOCK = 48  # outputs, or inputs, of a unit
+_OUTPUTS = 48  # of a unit, at most: blocks of registers are 6
+_INPUTS = 512  # of a unit of the input's gradient, at most: whole panels, and pieces of rows that memory likes
 _MOST_UNITS = 8  # below, smaller blocks keep more threads busy
 
 
@@ -45,7 +46,7 @@ class LinearBlock(Block):
     def forward(self, build: Build) -> None:
         (source,), (output,) = self.inputs, self.outputs
         bias = None if self.bias is None else build.parameter(self.bias)
-        self._emit(build, "linear_forward", output.channels, x=source, y=output, bias=bias)
+        self._emit(build, "linear_forward", _blocks(output.channels, 6, _OUTPUTS), x=source, y=output, bias=bias)
 
     def backward(self, build: Build) -> None:
         (source,), (output,) = self.inputs, self.outputs
@@ -54,13 +55,13 @@ class LinearBlock(Block):
         if build.wants(source):
             target, accumulate = build.adds_gradient(source)
             more = {"x": target, "y": gradient, "accumulate": accumulate}
-            self._emit(build, "linear_input_gradient", source.channels, **more)
+            self._emit(build, "linear_input_gradient", _blocks(source.channels, _PANEL, _INPUTS), **more)
 
-    def _emit(self, build: Build, kernel: str, of: int, **more: Any) -> None:
-        """A product with the weight: by groups, or by blocks of its ``of`` outputs."""
+    def _emit(self, build: Build, kernel: str, blocks: tuple[int, int], **more: Any) -> None:
+        """A product with the weight: by groups, or by blocks of so many outputs."""
         more["w"] = build.parameter(self.weight)
         if self._is_wide:
-            block, units = _blocks(of)
+            block, units = blocks
             build.kernel(f"{kernel}_blocks", units=units, block=block, **self._sizes(build), **more)
         else:
             build.kernel(kernel, **self._sizes(build), **more)
@@ -83,7 +84,7 @@ class LinearBlock(Block):
         panels = -(-source.channels // _PANEL)
         packed = build.memory(f"turned {source.name}", panels * _PANEL * build.groups * build.lanes)
         build.kernel("linear_pack", x=source, packed=packed, **self._sizes(build))
-        block, units = _blocks(gradient.channels)
+        block, units = _blocks(gradient.channels, 6, _OUTPUTS)
         more: dict[str, Any] = {"y": gradient, "packed": packed, "w": weight, "bias": bias}
         build.kernel("linear_weight_gradient_blocks", units=units, block=block, **self._sizes(build), **more)
 
@@ -111,9 +112,9 @@ class LinearBlock(Block):
         return {"G": build.groups, "I": source.channels, "O": output.channels}
 
 
-def _blocks(count: int) -> tuple[int, int]:
-    """The size of a block and how many there are: some for every thread, and each a good while."""
-    block = max(6, min(_BLOCK, -(-count // _MOST_UNITS) // 6 * 6))
+def _blocks(count: int, step: int, most: int) -> tuple[int, int]:
+    """The size of a block, a multiple of ``step``, and how many there are: some for every thread, each a good while."""
+    block = max(step, min(most, count // _MOST_UNITS // step * step))
     return block, -(-count // block)
 
 

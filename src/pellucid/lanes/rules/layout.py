@@ -6,7 +6,7 @@ from typing import Any
 
 from pellucid import ops
 from pellucid.graph import Node
-from pellucid.lanes.blocks.moves import CopyBlock
+from pellucid.lanes.blocks.moves import CopyBlock, SliceBlock
 from pellucid.lanes.lowering import AXES, Entry, Lowering, Refused, Results, Seen
 from pellucid.lanes.values import Value
 
@@ -27,7 +27,8 @@ def bookkeeping(lowering: Lowering, node: Node) -> Entry:
         if not lowering.readers[node.name]:  # such as running statistics: the block has brought them up to date
             return Results(())
         raise Refused("this result is what PyTorch keeps for its own way back")
-    return part
+    found: Entry = part
+    return found
 
 
 def reshape(lowering: Lowering, node: Node) -> Entry:
@@ -108,17 +109,25 @@ def _sizes(call: str, arguments: dict[str, Any], channels: int) -> list[int]:
     return [min(size, channels - start) for start in range(0, channels, size)]
 
 
-def channel_slice(lowering: Lowering, node: Node) -> Entry:
-    """A run of channels: the same memory."""
+def slices(lowering: Lowering, node: Node) -> Entry:
+    """A run of channels is the same memory; of rows or columns it is a copy."""
     seen = lowering.seen(node.arguments[0])
     op = node.op
     dim, start, step = op.dim, op.start, op.step  # type: ignore[attr-defined]
     shape = node.shape(lowering.build.batch)
     if shape == lowering.shape(node.arguments[0]):
         return seen
-    if dim == 0 or seen.axes[dim - 1] != "C" or step != 1:
-        raise Refused("it takes a slice along another dimension than the channels")
-    return Seen(lowering.value(node.arguments[0], seen.axes).channels_of(start, shape[dim]), seen.axes)
+    if dim == 0:
+        raise Refused("it takes a slice of the batch")
+    value, axis = lowering.value(node.arguments[0], seen.axes), seen.axes[dim - 1]
+    if axis == "C" and step == 1:
+        return Seen(value.channels_of(start, shape[dim]), seen.axes)
+    out = lowering.output(node, [value], (), seen.axes)
+    along = "CHW".index(axis)
+    starts, steps = [0, 0, 0], [1, 1, 1]
+    starts[along], steps[along] = start, step
+    lowering.add(SliceBlock(value, out, (*starts,), (*steps,)), node)
+    return Seen(out, seen.axes)
 
 
 RULES = {
@@ -127,5 +136,5 @@ RULES = {
     ops.Permute: permute,
     ops.Concatenation: concatenation,
     ops.Part: part,
-    ops.Slice: channel_slice,
+    ops.Slice: slices,
 }
