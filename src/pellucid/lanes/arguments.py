@@ -6,6 +6,7 @@ import ctypes
 import functools
 import re
 from pathlib import Path
+from typing import Any
 
 __all__ = ["structure", "structure_of"]
 
@@ -44,9 +45,9 @@ def _structure(
         if matched is None:
             raise ValueError(f"{name}: '{declaration}' is no plain declaration")
         kind, pointer, field, count = matched.groups()
-        one: type = ctypes.c_void_p if pointer else known[kind] if kind in known else _TYPES[kind]
+        one: Any = ctypes.c_void_p if pointer else known[kind] if kind in known else _TYPES[kind]
         if count is not None:
-            one = ctypes.ARRAY(one, int(count) if count.isdigit() else constants[count])
+            one = one * (int(count) if count.isdigit() else constants[count])
         fields.append((field, one))
     return type(name, (ctypes.Structure,), {"_fields_": fields})
 

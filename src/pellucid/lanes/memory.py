@@ -40,7 +40,6 @@ def place(passes: Sequence[Sequence[Emitted | Host]], groups: int, threads: int)
     touched: dict[Storage, list[int]] = {}
     for moment, step in enumerate(steps):
         if isinstance(step, Emitted):
-            step.moment = moment
             for _, target in step.pointers:
                 if isinstance(target, Value | Memory):
                     touched.setdefault(target.storage.root, []).append(moment)

@@ -126,7 +126,7 @@ def slices(lowering: Lowering, node: Node) -> Entry:
     along = "CHW".index(axis)
     starts, steps = [0, 0, 0], [1, 1, 1]
     starts[along], steps[along] = start, step
-    lowering.add(SliceBlock(value, out, (*starts,), (*steps,)), node)
+    lowering.add(SliceBlock(value, out, (starts[0], starts[1], starts[2]), (steps[0], steps[1], steps[2])), node)
     return Seen(out, seen.axes)
 
 
