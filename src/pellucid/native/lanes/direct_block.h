@@ -1,19 +1,19 @@
-// What direct convolution's passes have in common. One pass computes, for every output channel k and output pixel (p, q),
+// What direct convolution's passes have in common. For every output channel k and output pixel (p, q) a pass computes
 //
 //   y[k, p, q] = (bias[k]) + (y[k, p, q]) + sum over c, r, s of x[c, row(p, r), column(q, s)] w[k, c, r, s],
 //   row(p, r) = p step + r tap + offset, and the same for columns,
 //
 // over the pixels of x that exist. Forward is one such pass; the input's gradient is one for each phase of the stride
-// (direct_input_gradient.cpp). Terms are added in the order c, r, s, one multiply-add each, whatever the blocks below: the
-// bits depend on neither threads nor vector width.
+// (direct_input_gradient.cpp). Terms are added in the order c, r, s, one multiply-add each, whatever the blocks below:
+// the bits depend on neither threads nor vector width.
 //
 // Padding: output rows are cut into runs that reach the same taps (at the border fewer of them), columns as well. A
-// rectangle of a run of rows and one of columns has a fixed range of taps, so nothing is multiplied by zero, no copy with a
-// border is made, and inside a register block nothing is asked.
+// rectangle of a run of rows and one of columns has a fixed range of taps, so nothing is multiplied by zero, no copy
+// with a border is made, and inside a register block nothing is asked.
 //
-// Register block: KB channels x PB pixels, neighbours in a row or in a column: KB PB <= 24 sums (12 with 16 registers). A tap
-// costs KB + PB loads for KB PB multiply-adds. Order: tiles of pixels whose input fits the L2 cache; chunks of input
-// channels whose weights fit the L1 cache; blocks of output channels; pixels.
+// Register block: KB channels x PB pixels, neighbours in a row or in a column: KB PB <= 24 sums (12 with 16
+// registers). A tap costs KB + PB loads for KB PB multiply-adds. Order: tiles of pixels whose input fits the L2 cache;
+// chunks of input channels whose weights fit the L1 cache; blocks of output channels; pixels.
 //
 // Weights: [block][C][R][S][KB]. K channels lie in ceil(K / kBlock) blocks of nearly the same size.
 #pragma once
@@ -31,7 +31,9 @@ constexpr int kBlock = 4, kSums = 12;
 constexpr int kMostPixels = 8;
 constexpr int kLine = 16;  // floats of a cache line
 
-PELLUCID_INLINE int BlockPixels(int channels) { return channels * kMostPixels < kSums ? kMostPixels : kSums / channels; }
+PELLUCID_INLINE int BlockPixels(int channels) {
+  return channels * kMostPixels < kSums ? kMostPixels : kSums / channels;
+}
 PELLUCID_INLINE int64_t Parts(int64_t n, int64_t most) { return (n + most - 1) / most; }
 
 // Block b of K channels: the first of its channels.
@@ -233,9 +235,9 @@ constexpr BlockFunction BlockOf() {
   if constexpr (KB <= kBlock && KB * PB <= kSums) return Block<KB, PB>;
   return nullptr;
 }
-#define PELLUCID_BLOCKS(k)                                                                                      \
-  {BlockOf<k, 1>(), BlockOf<k, 2>(), BlockOf<k, 3>(), BlockOf<k, 4>(), BlockOf<k, 5>(), BlockOf<k, 6>(), BlockOf<k, 7>(), \
-   BlockOf<k, 8>()}
+#define PELLUCID_BLOCKS(k)                                                     \
+  {BlockOf<k, 1>(), BlockOf<k, 2>(), BlockOf<k, 3>(), BlockOf<k, 4>(),         \
+   BlockOf<k, 5>(), BlockOf<k, 6>(), BlockOf<k, 7>(), BlockOf<k, 8>()}
 constexpr BlockFunction kBlocks[8][kMostPixels] = {PELLUCID_BLOCKS(1), PELLUCID_BLOCKS(2), PELLUCID_BLOCKS(3),
                                                    PELLUCID_BLOCKS(4), PELLUCID_BLOCKS(5), PELLUCID_BLOCKS(6),
                                                    PELLUCID_BLOCKS(7), PELLUCID_BLOCKS(8)};
@@ -262,8 +264,8 @@ static int64_t FindRuns(const Axis& a, Run* runs) {
   return n;
 }
 
-// The register blocks of one rectangle, whose first pixel's first tap and output are t.x and t.y: along the rows or along the
-// columns, whichever are fewer.
+// The register blocks of one rectangle, whose first pixel's first tap and output are t.x and t.y: along the rows or
+// along the columns, whichever are fewer.
 static void Rectangle(Tile& t, int64_t height, int64_t width, int64_t x_down, int64_t x_right, int64_t y_down,
                       int64_t y_right, int64_t channels) {
   const int most = BlockPixels(int(channels));
@@ -272,7 +274,7 @@ static void Rectangle(Tile& t, int64_t height, int64_t width, int64_t x_down, in
   const int64_t x_line = down ? x_right : x_down, y_line = down ? y_right : y_down;
   t.x_pixel = down ? x_down : x_right;
   t.y_pixel = down ? y_down : y_right;
-  const int64_t less = length / blocks, more = length % blocks;  // so many blocks of less + 1 pixels, the others of less
+  const int64_t less = length / blocks, more = length % blocks;  // `more` blocks of less + 1 pixels, the others of less
   const float* const x = t.x;
   float* const y = t.y;
   for (int64_t line = 0; line < lines; line++) {
@@ -325,7 +327,8 @@ static void RunPart(const Pass& a, const Cut& cut, const Runs& runs, const Part&
   const bool last_chunk = part.chunk + 1 == cut.chunks, last_block = part.block + 1 == blocks;
   const float* const w = WeightsOf(a, cut, part.chunk, part.block);
   Tile t;
-  t.next = WeightsOf(a, cut, last_block ? (last_chunk ? 0 : part.chunk + 1) : part.chunk, last_block ? 0 : part.block + 1);
+  const int64_t next_chunk = !last_block ? part.chunk : last_chunk ? 0 : part.chunk + 1;
+  t.next = WeightsOf(a, cut, next_chunk, last_block ? 0 : part.block + 1);
   t.bias = part.chunk == 0 && a.bias ? a.bias + k : kNoBias;
   t.statistics = last_chunk && a.statistics ? a.statistics + k * 3 * kLanes : nullptr;
   t.load = a.accumulate || part.chunk > 0;
@@ -350,8 +353,25 @@ static void RunPart(const Pass& a, const Cut& cut, const Runs& runs, const Part&
             (left * a.columns.step + s * a.columns.tap + a.columns.offset) * kLanes;
       t.w = w + (r * S + s) * channels;
       t.y = a.y + k * a.y_channel + top * a.y_row + left * a.y_pixel;
-      Rectangle(t, bottom - top, end - left, a.rows.step * a.x_row, a.columns.step * kLanes, a.y_row, a.y_pixel, channels);
+      const int64_t x_down = a.rows.step * a.x_row, x_right = a.columns.step * kLanes;
+      Rectangle(t, bottom - top, end - left, x_down, x_right, a.y_row, a.y_pixel, channels);
     }
+}
+
+// A pointwise pass reads a few pixels of one channel, then of the next: where they come from memory, they are fetched
+// beforehand, channel by channel in long rows. (Inline: the compiler takes a call that only fetches for one without
+// effect.)
+PELLUCID_INLINE void FetchTile(const Pass& a, const Cut& cut, int64_t p, int64_t q, int64_t chunk) {
+  constexpr int64_t kCached = 512 << 10;  // floats of x: as many are in the L2 cache anyway
+  if (a.rows.taps * a.columns.taps != 1 || a.C * a.x_channel <= kCached) return;
+  const Axis &rows = a.rows, &columns = a.columns;
+  const int64_t top = Most(0, p * rows.step + rows.offset), left = Most(0, q * columns.step + columns.offset);
+  const int64_t bottom = Least(rows.inputs, (p + cut.height - 1) * rows.step + rows.offset + 1);
+  const int64_t right = Least(columns.inputs, (q + cut.width - 1) * columns.step + columns.offset + 1);
+  for (int64_t c = a.C * chunk / cut.chunks; c < a.C * (chunk + 1) / cut.chunks; c++)
+    for (int64_t row = top; row < bottom; row += rows.step)
+      for (int64_t column = left; column < right; column += columns.step)
+        __builtin_prefetch(a.x + c * a.x_channel + row * a.x_row + column * kLanes);
 }
 
 static void RunPass(Pass a) {
@@ -368,8 +388,10 @@ static void RunPass(Pass a) {
   const int64_t blocks = Parts(a.K, kBlock);
   for (int64_t p = 0; p < a.rows.outputs; p += cut.height)
     for (int64_t q = 0; q < a.columns.outputs; q += cut.width)
-      for (int64_t chunk = 0; chunk < cut.chunks; chunk++)
+      for (int64_t chunk = 0; chunk < cut.chunks; chunk++) {
+        FetchTile(a, cut, p, q, chunk);
         for (int64_t block = 0; block < blocks; block++) RunPart(a, cut, runs, {p, q, chunk, block});
+      }
 }
 
 }  // namespace

@@ -3,8 +3,8 @@
 
 namespace pellucid::lanes::PELLUCID_ISA {
 
-// By groups. bias[slot w_slot + k] = sum of y[g, k, p, q] over the slot's groups, p, q and lanes: dead lanes hold zeros.
-// Of the arguments only y, y_group, K, P, Q, bias and w_slot are read.
+// By groups. bias[slot w_slot + k] = sum of y[g, k, p, q] over the slot's groups, p, q and lanes: dead lanes hold
+// zeros. Of the arguments only y, y_group, K, P, Q, bias and w_slot are read.
 void ChannelSums(const void* arguments, const PellucidUnits* range) {
   const ConvolutionArguments& a = *static_cast<const ConvolutionArguments*>(arguments);
   const int64_t pixels = int64_t(a.P) * a.Q;
