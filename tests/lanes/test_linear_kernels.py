@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import numpy
 import pytest
@@ -43,7 +44,7 @@ class Layer:
         """dL/dw in float64."""
         return self.dy.astype(float).T @ self.x.astype(float)
 
-    def call(self, kernel: str, x: Lanes, y: Lanes, *, units: int = 0, slots: int = 1, **more: int | None) -> None:
+    def call(self, kernel: str, x: Lanes, y: Lanes, *, units: int = 0, slots: int = 1, **more: Any) -> None:
         """Run a kernel over the layer."""
         outputs, inputs = self.w.shape
         sizes = {"x_group": x.stride, "y_group": y.stride, "G": x.groups, "I": inputs, "O": outputs}
@@ -69,7 +70,7 @@ def layer(target: str, shape: tuple[int, int, int], *, small: bool = True) -> La
 def forward(of: Layer, block: int, *, bias: bool = True) -> Floats:
     """y by blocks of outputs, or for block = 0 by groups."""
     x, y = of.lanes(of.x), Lanes(of.dy.shape, of.lib.lanes, of.gap)
-    more = {"w": of.w.ctypes.data, "bias": of.bias.ctypes.data if bias else None}
+    more: dict[str, Any] = {"w": of.w.ctypes.data, "bias": of.bias.ctypes.data if bias else None}
     if block:
         of.call("linear_forward_blocks", x, y, units=-(-of.w.shape[0] // block), block=block, **more)
     else:
@@ -82,7 +83,7 @@ def input_gradient(of: Layer, block: int, before: Floats | None) -> Floats:
     x, dy = Lanes(of.x.shape, of.lib.lanes, of.gap), of.lanes(of.dy, dead=0.0)
     if before is not None:
         x.write(before, dead=0.0)
-    more = {"w": of.w.ctypes.data, "accumulate": int(before is not None)}
+    more: dict[str, Any] = {"w": of.w.ctypes.data, "accumulate": int(before is not None)}
     if block:
         of.call("linear_input_gradient_blocks", x, dy, units=-(-of.w.shape[1] // block), block=block, **more)
     else:
@@ -98,7 +99,7 @@ def weight_gradient(of: Layer, block: int, slots: int = 1) -> tuple[Floats, Floa
     outputs, inputs = of.w.shape
     n, slot = of.w.size, of.w.size + outputs + 3
     memory, packed = aligned(slots * slot), aligned(-(-inputs // 64) * 64 * x.groups * of.lib.lanes)
-    more = {"w": memory.ctypes.data, "bias": memory.ctypes.data + 4 * n, "w_slot": slot, "packed": packed.ctypes.data}
+    more: dict[str, Any] = {"w": memory.ctypes.data, "bias": memory.ctypes.data + 4 * n, "w_slot": slot, "packed": packed.ctypes.data}
     if block:
         of.call("linear_pack", x, dy, **more)
         of.call("linear_weight_gradient_blocks", x, dy, units=-(-outputs // block), block=block, **more)

@@ -84,6 +84,23 @@ SHAPES = (
     Shape(2, 3, 4, 3, 130),
     Shape(2, 2, 3, 4, 4, (3, 3), (3, 3), (4, 4)),
     Shape(1, 100, 100, 12, 12, (1, 1), pad=(0, 0)),
+    # Enough channels for features in the lanes.
+    Shape(3, 16, 6, 9, 9),
+    Shape(18, 30, 7, 3, 2),
+    Shape(37, 40, 9, 4, 4),
+    Shape(3, 70, 25, 6, 20),
+    Shape(2, 24, 13, 15, 16, (3, 3), (2, 2)),
+    Shape(2, 24, 13, 14, 14, (3, 3), (2, 2), (0, 0), behind=(1, 1)),
+    Shape(2, 17, 9, 11, 13, (5, 5), (2, 3), (2, 2)),
+    Shape(2, 16, 9, 11, 13, (3, 3), pad=(2, 3), dilation=(2, 3)),
+    Shape(2, 16, 9, 11, 13, (3, 2), (2, 1), pad=(3, 1), dilation=(1, 2), behind=(2, 0)),
+    Shape(2, 32, 50, 9, 8, (1, 1), (2, 2), (0, 0)),
+    Shape(2, 32, 50, 9, 8, (1, 1), (2, 2), (1, 1)),
+    Shape(2, 32, 50, 8, 8, (1, 1), (3, 3), (0, 0), behind=(3, 3)),
+    Shape(2, 48, 20, 7, 7, conv_groups=2),
+    Shape(2, 16, 5, 3, 130),
+    Shape(2, 16, 5, 1, 40, (1, 9), pad=(0, 4)),
+    Shape(20, 16, 300, 1, 1, (1, 1), pad=(0, 0)),
 )
 
 
@@ -139,7 +156,7 @@ def test_exact_on_small_integers(target: str, shape: Shape, by_groups: bool) -> 
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("shape", [SHAPES[1], SHAPES[3], SHAPES[11], SHAPES[13]], ids=str)
+@pytest.mark.parametrize("shape", [SHAPES[1], SHAPES[3], SHAPES[11], SHAPES[13], Shape(37, 40, 17, 9, 9)], ids=str)
 @pytest.mark.parametrize("slots", [0, 1])
 def test_close_to_float64(target: str, shape: Shape, slots: int) -> None:
     lib = on_target(target)
@@ -149,10 +166,11 @@ def test_close_to_float64(target: str, shape: Shape, slots: int) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_bits_do_not_depend_on_the_cut_into_blocks(target: str) -> None:
+@pytest.mark.parametrize("shape", [SHAPES[3], Shape(37, 40, 17, 9, 9)], ids=str)
+def test_bits_do_not_depend_on_the_cut_into_blocks(target: str, shape: Shape) -> None:
     lib = on_target(target)
-    x, dy = tensors(SHAPES[3], small=False)
-    one, other = (gradients(lib, SHAPES[3], x, dy, variant=variant) for variant in (4, 12))
+    x, dy = tensors(shape, small=False)
+    one, other = (gradients(lib, shape, x, dy, variant=variant) for variant in (4, 12))
     assert all(numpy.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 

@@ -1,8 +1,8 @@
 // The arguments of the kernels of a linear layer. (Parsed by lanes/arguments.py.)
 //
 //   y[g, o] = bias[o] + sum over i of w[o, i] x[g, i]
-// All passes take the same names. The input's gradient reads dL/dy in y and writes dL/dx in x; the weight's gradient reads
-// x and dL/dy in y and writes dL/dw in w and dL/dbias in bias.
+// All passes take the same names. The input's gradient reads dL/dy in y and writes dL/dx in x; the weight's gradient
+// reads x and dL/dy in y and writes dL/dw in w and dL/dbias in bias.
 #pragma once
 
 #include <stdint.h>

@@ -1,10 +1,10 @@
 // The weight's gradient with pictures in the lanes, for convolutions of few channels.
 //
-// A sum is a whole vector while it grows, one lane a picture; the lanes are added once, at the end of a tile. A block of
-// registers is kKernels x kChannels x S such sums for one row r of the kernel (a pass): for each pixel of dy it loads the
-// kernels' dy and the channels' window of x, and multiplies each with each. Kernels of other widths, and dilated ones, go
-// tap by tap (S = 1). What padding would multiply is left out: rows by the loop's bounds, columns by shorter windows at
-// the picture's edges. A tile is so small that dy of a block stays in L1 for all passes and channels.
+// A sum is a whole vector while it grows, one lane a picture; the lanes are added once, at the end of a tile. A block
+// of registers is kKernels x kChannels x S such sums for one row r of the kernel (a pass): for each pixel of dy it
+// loads the kernels' dy and the channels' window of x, and multiplies each with each. Kernels of other widths, and
+// dilated ones, go tap by tap (S = 1). What padding would multiply is left out: rows by the loop's bounds, columns by shorter
+// windows at the picture's edges. A tile is so small that dy of a block stays in L1 for all passes and channels.
 #pragma once
 
 #include "weight_gradient.h"
@@ -68,8 +68,8 @@ PELLUCID_INLINE void RightPixel(int64_t cut, Vector (&sum)[KB][CB][S], const flo
   }
 }
 
-// Taps of one row of the kernel (of all S, or one) over a tile: where x and dy begin, in floats, how many rows of dy, and
-// how many pixels of each have a window that is cut on the left, whole, or cut on the right.
+// Taps of one row of the kernel (of all S, or one) over a tile: where x and dy begin, in floats, how many rows of dy,
+// and how many pixels of each have a window that is cut on the left, whole, or cut on the right.
 struct Pass {
   int64_t x, y, rows, left, whole, right;
   int64_t left_cut, right_cut;  // taps outside at the first such pixel
@@ -87,7 +87,7 @@ struct Ahead {
   int64_t NextX() { return x_pass++ < x_count ? x + (x_pass - 1) * x_step : 0; }
 };
 
-// The sums of KB kernels (dy from y on) and CB channels (from x on) for all taps over a tile, to out[KB][CB][R S] vectors.
+// The sums of KB kernels (dy from y on) and CB channels (from x on), all taps, over a tile: out[KB][CB][R S] vectors.
 template <int KB, int CB, int S, bool kAhead>
 void Sums(const Shape& shape, const Tile& tile, const Pass* passes, int64_t pass_count, const float* x, const float* y,
           float* out, Ahead ahead) {
@@ -152,7 +152,8 @@ int64_t Passes(const Shape& s, const Tile& tile, Pass* passes) {
   return pass - passes;
 }
 
-typedef void (*SumsFunction)(const Shape&, const Tile&, const Pass*, int64_t, const float*, const float*, float*, Ahead);
+typedef void (*SumsFunction)(const Shape&, const Tile&, const Pass*, int64_t, const float*, const float*, float*,
+                             Ahead);
 
 // The function for so many kernels and channels.
 template <int S, int KB = Block<S>::kKernels, int CB = Block<S>::kChannels>
@@ -164,8 +165,8 @@ SumsFunction Choose(int64_t kernels, int64_t channels, bool ahead) {
   return ahead ? Sums<KB, CB, S, true> : Sums<KB, CB, S, false>;
 }
 
-// The lanes' sums of kLanes vectors in memory. The first step takes halves straight from there: shuffles are what a core
-// has fewest of.
+// The lanes' sums of kLanes vectors in memory. The first step takes halves straight from there: shuffles are what a
+// core has fewest of.
 PELLUCID_INLINE Vector LaneSumsAt(const float* vectors) {
 #if PELLUCID_LANES == 16
   typedef float Half __attribute__((vector_size(32), aligned(32), may_alias));
@@ -239,8 +240,8 @@ void AddSums(const Shape& s, const Piece& piece, float* w) {
   }
 }
 
-// How many floats of dy and x a pass reads in a tile of some rows; of a 1 x 1 kernel dy alone, since no part of x is read
-// twice.
+// How many floats of dy and x a pass reads in a tile of some rows; of a 1 x 1 kernel dy alone, since no part of x is
+// read twice.
 template <int S>
 int64_t BlockFloats(const Shape& s, int64_t rows) {
   return (Block<S>::kKernels * s.Q + (s.R * s.S > 1 ? Block<S>::kChannels * s.W : 0)) * rows * kLanes;

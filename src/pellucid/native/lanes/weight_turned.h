@@ -2,10 +2,10 @@
 //
 //   dw[k, c .. c + L, r, s] = sum over n, p, q of splat(dy[n, k, p, q]) x[n, p ..., q ..., c .. c + L]
 //
-// A tile of x is turned to [H][W][pictures][c] for a panel of kPanelVectors L channels; that costs a few instructions for
-// each vector of x, which serves all kernels and taps. dy is splat from where it is. A block of registers is some kernels
-// times the panel's vectors for one tap over the whole tile, so that nothing has to be added over lanes, and rows may be as
-// short as they like. Columns and rows that padding would multiply are left out by the loops' bounds.
+// A tile of x is turned to [H][W][pictures][c] for a panel of kPanelVectors L channels; that costs a few instructions
+// for each vector of x, which serves all kernels and taps. dy is splat from where it is. A block of registers is some
+// kernels times the panel's vectors for one tap over the whole tile, so that nothing has to be added over lanes, and
+// rows may be as short as they like. Columns and rows that padding would multiply are left out by the loops' bounds.
 #pragma once
 
 #include "weight_gradient.h"
@@ -22,8 +22,8 @@ constexpr int kPanelVectors = kManyRegisters ? 4 : 2;  // of channels
 constexpr int TurnedKernels(int vectors) { return !kManyRegisters || vectors == 4 ? 6 : 8; }
 
 // The part of x that a tile needs, turned: rows x columns pixels of each group, from row `first` of x on, `step_h` and
-// `step_w` rows and columns of x apart. A 1 x 1 kernel needs just the pixels that it meets: one for each of dy. Otherwise
-// columns stand in stride_w parts, so that those that one tap meets follow each other.
+// `step_w` rows and columns of x apart. A 1 x 1 kernel needs just the pixels that it meets: one for each of dy.
+// Otherwise columns stand in stride_w parts, so that those that one tap meets follow each other.
 struct Turned {
   int64_t Column(const Shape& s, int64_t column) const {  // where a column of x stands
     return one_each ? column : column % s.stride_w * (columns / s.stride_w) + column / s.stride_w;
@@ -67,7 +67,8 @@ void Turn(const Shape& s, const Piece& piece, Range channels, int64_t vectors, c
       }
 }
 
-// What is needed soon, fetched into L2 a few lines at a time while the sums go on: some lines of each channel of each group.
+// What is needed soon, fetched into L2 a few lines at a time while the sums go on: some lines of each channel of each
+// group.
 struct Fetch {
   const float* base;
   int64_t channel_step, group_step;
@@ -96,18 +97,15 @@ int64_t FetchSteps(const Shape& s, const Tile& tile, const Turned& t) {
   return tile.groups() * tile.rows() * s.R * s.S * DivideUp(s.Q, kRunPixels);
 }
 
-Fetch FetchOf(const float* base, int64_t channel_step, int64_t group_step, int64_t floats, int64_t channels, int64_t groups,
-              int64_t steps) {
-  const int64_t lines = DivideUp(floats, kLine), all = Most(0, lines) * channels * groups;
-  return {base, channel_step, group_step, lines, channels, groups, all > 0 ? DivideUp(all, steps) : 0, 0, 0, 0};
-}
-
 // x of some channels in a tile, but for the rows before `known`.
-Fetch FetchChannels(const Shape& s, const Piece& piece, const Tile& tile, Range channels, int64_t known, int64_t steps) {
+Fetch FetchChannels(const Shape& s, const Piece& piece, const Tile& tile, Range channels, int64_t known,
+                    int64_t steps) {
   const Turned t = TurnedOf(s, tile);
   const int64_t first = Most(t.first, known), rows = Least(s.H, t.first + t.rows * t.step_h) - first;
   const float* base = piece.x + tile.first_group * s.x_group + channels.first * s.x_channel + first * s.x_row;
-  return FetchOf(base, s.x_channel, s.x_group, rows * s.x_row, channels.size(), tile.groups(), steps);
+  const int64_t lines = Most(0, DivideUp(rows * s.x_row, kLine)), all = lines * channels.size() * tile.groups();
+  const int64_t at_once = all > 0 ? DivideUp(all, steps) : 0;
+  return {base, s.x_channel, s.x_group, lines, channels.size(), tile.groups(), at_once, 0, 0, 0};
 }
 
 // Pixels that follow each other, all their pictures.
@@ -132,8 +130,8 @@ PELLUCID_INLINE void Run(Vector (&sum)[KB][V], const float* x, const float* y, i
 
 // One tap: KB kernels (dy of the tile's first group from y on) times the panel's V vectors, over a tile.
 template <int KB, int V>
-PELLUCID_INLINE void Tap(Vector (&sum)[KB][V], const Shape& s, const Tile& tile, const Turned& t, const float* dy, int64_t r,
-                         int64_t tap, Fetch& fetch) {
+PELLUCID_INLINE void Tap(Vector (&sum)[KB][V], const Shape& s, const Tile& tile, const Turned& t, const float* dy,
+                         int64_t r, int64_t tap, Fetch& fetch) {
   constexpr int64_t kPixel = kLanes * V * kLanes;
   const int64_t down = r * s.dilation_h - s.pad_h, across = tap * s.dilation_w - s.pad_w;
   const Range inside = Inside(s.P, s.H, s.stride_h, down), columns = Inside(s.Q, s.W, s.stride_w, across);

@@ -3,8 +3,8 @@
 //   dw[k, c, r, s] = sum over n, p, q of dy[n, k, p, q] x[n, c, p stride_h + r dilation_h - pad_h, ...]
 //
 // Two ways: many channels go into the lanes (weight_turned.h), of few the pictures stay there (weight_sums.h). Both go
-// tile by tile: some rows of dy, or some groups' whole maps. Tiles do not depend on how the work is cut, so that bits do
-// not either. In dead lanes dy is 0 and x finite: they add nothing.
+// tile by tile: some rows of dy, or some groups' whole maps. Tiles do not depend on how the work is cut, so that bits
+// do not either. In dead lanes dy is 0 and x finite: they add nothing.
 #include "../weight_sums.h"
 #include "../weight_turned.h"
 

@@ -1,17 +1,17 @@
-// Linear layers. Forward and input's gradient are one product, with the weight as it is or transposed:
+// Linear layers. By groups, forward and input's gradient are one product, with the weight as it is or transposed:
 //
 //   out[g, m] = start + sum over j of weight(m, j) in[g, j]
 //   forward: m = o, j = i, weight(m, j) = w[m I + j]; input's gradient: m = i, j = o, weight(m, j) = w[j I + m]
 //
 // Lanes are pictures, weights are splat: one multiply-add a term, in the order of j, so all targets give the same bits.
-// A large weight streams from memory once for all groups: a block of registers is some m for up to 8 groups, and j goes
-// in pieces so that the groups' in[g, j] stay in L1. By groups each weight is read once for its only multiply-add.
+// A large weight streams from memory once for all groups: a block of registers is some m for up to 4 groups, and j goes
+// in pieces so that the groups' in[g, j] stay in L2, and those rows of weights in L1.
 //
-// The weight's gradient has pictures as the sum, and features in the lanes:
+// The other two have features in the lanes. The weight's gradient splats dy, and x is turned to [I / 64][n][64] for it
+// (by linear_pack, or by the kernel itself); the input's gradient for all groups splats dy too, and turns its result:
 //
-//   dw[o, i] = sum over n of dy[n, o] x[n, i]
-//
-// x is turned to [I / 64][n][64] for it (linear_pack, or the kernel itself), dy is splat from where it is.
+//   dw[o, i .. i + L] = sum over n of dy[n, o] x[n, i .. i + L]
+//   dx[n, i .. i + L] = sum over o of dy[n, o] w[o, i .. i + L]
 #include "../kernels.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
@@ -19,15 +19,23 @@ namespace pellucid::lanes::PELLUCID_ISA {
 namespace {
 
 constexpr bool kManyRegisters = kLanes == 16;  // 32 vector registers, else 16
-constexpr int64_t kPiece = 64;                 // of j
+constexpr int64_t kCacheFloats = 3 << 16;      // that stay in L2: 768 KB
 constexpr int kPanel = 64;                     // features of x that stand together in `packed`
 
 // How many m a block of registers holds for so many groups.
 constexpr int RowsFor(int groups) {
-  if (kManyRegisters) return groups == 8 ? 3 : groups == 4 ? 6 : 12;
+  if (kManyRegisters) return groups >= 4 ? 6 : 12;
   return groups >= 4 ? 3 : groups == 2 ? 6 : 8;
 }
-constexpr int kMostGroups = kManyRegisters ? 8 : 4;
+
+// Keeps what several multiply-adds use in a register, where the compiler would read it again for each.
+PELLUCID_INLINE void Hold(Vector& v) {
+#if defined(__x86_64__)
+  __asm__("" : "+v"(v));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(v));
+#endif
+}
 
 struct Product {
   const float* in;     // [G][J][L]
@@ -44,14 +52,16 @@ struct Range {
 
 // MB rows from m on, GB groups from g on, terms j: from the start, or from what is in out.
 template <bool kTransposed, int MB, int GB>
-void Rows(const Product& p, int64_t g, int64_t m, Range j, bool more) {
+void Block(const Product& p, int64_t g, int64_t m, Range j, bool more) {
   float* out = p.out + g * p.out_group + m * kLanes;
   Vector sum[GB][MB];
   PELLUCID_UNROLL(12)
   for (int b = 0; b < GB; b++)
     PELLUCID_UNROLL(12)
     for (int i = 0; i < MB; i++)
-      sum[b][i] = more ? Load(out + b * p.out_group + i * kLanes) : p.start != nullptr ? Splat(p.start[m + i]) : Vector{};
+      sum[b][i] = more                 ? Load(out + b * p.out_group + i * kLanes)
+                  : p.start != nullptr ? Splat(p.start[m + i])
+                                       : Vector{};
   const float* in = p.in + g * p.in_group + j.first * kLanes;
   const float* w = p.w + (kTransposed ? j.first * p.I + m : m * p.I + j.first);
   const int64_t across = kTransposed ? 1 : p.I, along = kTransposed ? p.I : 1, in_group = p.in_group;
@@ -66,7 +76,8 @@ void Rows(const Product& p, int64_t g, int64_t m, Range j, bool more) {
       for (int i = 0; i < MB; i++) s[i] = InRegister(w[i * across]);
       PELLUCID_UNROLL(12)
       for (int b = 0; b < GB; b++) {
-        const Vector v = Load(in + b * in_group);
+        Vector v = Load(in + b * in_group);
+        Hold(v);
         PELLUCID_UNROLL(12)
         for (int i = 0; i < MB; i++) sum[b][i] += v * s[i];
       }
@@ -78,42 +89,30 @@ void Rows(const Product& p, int64_t g, int64_t m, Range j, bool more) {
     for (int i = 0; i < MB; i++) Store(out + b * p.out_group + i * kLanes, sum[b][i]);
 }
 
-typedef void (*RowsFunction)(const Product&, int64_t, int64_t, Range, bool);
+typedef void (*BlockFunction)(const Product&, int64_t, int64_t, Range, bool);
 
 template <bool kTransposed, int GB, int MB = RowsFor(GB)>
-RowsFunction ChooseRows(int64_t rows) {
+BlockFunction ChooseBlock(int64_t rows) {
   if constexpr (MB > 1)
-    if (rows < MB) return ChooseRows<kTransposed, GB, MB - 1>(rows);
-  return Rows<kTransposed, MB, GB>;
-}
-
-template <bool kTransposed, int GB>
-void AllRows(const Product& p, int64_t g, Range m, Range j, bool more) {
-  const int64_t count = m.last - m.first, blocks = (count + RowsFor(GB) - 1) / RowsFor(GB);
-  for (int64_t b = 0; b < blocks; b++) {
-    const int64_t first = m.first + b * count / blocks, rows = m.first + (b + 1) * count / blocks - first;
-    ChooseRows<kTransposed, GB>(rows)(p, g, first, j, more);
-  }
+    if (rows < MB) return ChooseBlock<kTransposed, GB, MB - 1>(rows);
+  return Block<kTransposed, MB, GB>;
 }
 
 // Rows m of all groups given, terms 0 <= j < terms.
 template <bool kTransposed>
 void Multiply(const Product& p, Range groups, Range m, int64_t terms) {
-  const bool alone = groups.last - groups.first == 1;
-  const int64_t piece = alone ? 8 * kPiece : kPiece;
+  const int64_t G = groups.last - groups.first, M = m.last - m.first;
+  const int64_t piece = Most(64, Least(1024, kCacheFloats / (G * kLanes) / 64 * 64));
+  const int64_t most = RowsFor(int(Least(G, 4))), blocks = (M + most - 1) / most;
   for (int64_t j = 0; j == 0 || j < terms; j += piece) {
     const Range part = {j, Least(terms, j + piece)};
     const bool more = j > 0 || p.accumulate;
-    for (int64_t g = groups.first; g < groups.last;) {
-      const int64_t left = groups.last - g;
-      if (kMostGroups >= 8 && left >= 8)
-        AllRows<kTransposed, kMostGroups>(p, g, m, part, more), g += kMostGroups;
-      else if (left >= 4)
-        AllRows<kTransposed, 4>(p, g, m, part, more), g += 4;
-      else if (left >= 2)
-        AllRows<kTransposed, 2>(p, g, m, part, more), g += 2;
-      else
-        AllRows<kTransposed, 1>(p, g, m, part, more), g += 1;
+    for (int64_t b = 0; b < blocks; b++) {
+      const int64_t first = m.first + b * M / blocks, rows = m.first + (b + 1) * M / blocks - first;
+      int64_t g = groups.first;
+      for (; g + 4 <= groups.last; g += 4) ChooseBlock<kTransposed, 4>(rows)(p, g, first, part, more);
+      if (g + 2 <= groups.last) ChooseBlock<kTransposed, 2>(rows)(p, g, first, part, more), g += 2;
+      if (g < groups.last) ChooseBlock<kTransposed, 1>(rows)(p, g, first, part, more);
     }
   }
 }
@@ -205,6 +204,92 @@ void AddOutputs(const LinearArguments& a, const float* y, int64_t groups, const 
   }
 }
 
+constexpr int64_t kTerms = 96;           // outputs whose weights for one panel stay in L1: 24 KB
+constexpr int64_t kSumFloats = 1 << 17;  // of dx that are in the making: 512 KB
+
+// dx of NB pictures (dy from y on) and kVectors vectors of features, so many terms, onto sums[NB][kPanel].
+// w: [o][kPanel].
+template <int NB>
+void Back(const float* y, const float* w, int64_t terms, float* sums) {
+  Vector sum[NB][kVectors];
+  PELLUCID_UNROLL(8)
+  for (int n = 0; n < NB; n++)
+    PELLUCID_UNROLL(8)
+    for (int i = 0; i < kVectors; i++) sum[n][i] = Load(sums + n * kPanel + i * kLanes);
+  for (; terms > 0; terms--, y += kLanes, w += kPanel) {
+    Vector v[kVectors];
+    PELLUCID_UNROLL(8)
+    for (int i = 0; i < kVectors; i++) v[i] = Load(w + i * kLanes), Hold(v[i]);
+    PELLUCID_UNROLL(8)
+    for (int n = 0; n < NB; n++) {
+      const Vector d = InRegister(y[n]);
+      PELLUCID_UNROLL(8)
+      for (int i = 0; i < kVectors; i++) sum[n][i] += d * v[i];
+    }
+  }
+  PELLUCID_UNROLL(8)
+  for (int n = 0; n < NB; n++)
+    PELLUCID_UNROLL(8)
+    for (int i = 0; i < kVectors; i++) Store(sums + n * kPanel + i * kLanes, sum[n][i]);
+}
+
+// Rows of weights that come next, fetched a row at a time between blocks.
+struct Rows {
+  const float* at;
+  int64_t floats, step, count;
+
+  void FetchOne() {
+    for (int64_t i = 0; count > 0 && i < floats; i += 16) __builtin_prefetch(at + i, 0, 2);
+    at += step, count--;
+  }
+};
+
+// Some terms for the pictures of all groups and one panel of features; sums [G L][kPanel].
+void BackPanel(const LinearArguments& a, Range terms, const float* w, float* sums, Rows& next) {
+  const int64_t count = terms.last - terms.first;
+  for (int64_t g = 0; g < a.G; g++) {
+    const float* y = a.y + g * a.y_group + terms.first * kLanes;
+    for (int64_t v = 0; v < kPanel; v += kVectors * kLanes)
+      for (int l = 0; l < kLanes;) {  // 16 pictures are 4 + 6 + 6
+        next.FetchOne();
+        float* to = sums + (g * kLanes + l) * kPanel + v;
+        if ((kLanes - l) % 6 == 0)
+          Back<6>(y + l, w + v, count, to), l += 6;
+        else
+          Back<4>(y + l, w + v, count, to), l += 4;
+      }
+  }
+}
+
+// dx of `count` features from i on, for all groups.
+void BackInputs(const LinearArguments& a, int64_t i, int64_t count) {
+  const int64_t panels = (count + kPanel - 1) / kPanel, panel_sums = a.G * kLanes * kPanel;
+  float* sums = pellucid_lanes_scratch(1, panels * panel_sums);
+  float* w = pellucid_lanes_scratch(0, panels * kTerms * kPanel);
+  memset(sums, 0, size_t(panels * panel_sums) * sizeof(float));
+  memset(w, 0, size_t(panels * kTerms * kPanel) * sizeof(float));
+  for (int64_t o = 0; o < a.O; o += kTerms) {
+    const Range terms = {o, Least(a.O, o + kTerms)};
+    for (int64_t t = terms.first; t < terms.last; t++)
+      for (int64_t panel = 0; panel < panels; panel++)
+        memcpy(w + (panel * kTerms + t - o) * kPanel, a.w + t * a.I + i + panel * kPanel,
+               size_t(Least(kPanel, count - panel * kPanel)) * sizeof(float));
+    Rows next{a.w + terms.last * a.I + i, count, a.I, Least(kTerms, a.O - terms.last)};
+    for (int64_t panel = 0; panel < panels; panel++)
+      BackPanel(a, terms, w + panel * kTerms * kPanel, sums + panel * panel_sums, next);
+  }
+  for (int64_t g = 0; g < a.G; g++)
+    for (int64_t v = 0; v < count; v += kLanes) {
+      Vector r[kLanes];
+      const float* from = sums + v / kPanel * panel_sums + g * kLanes * kPanel + v % kPanel;
+      for (int l = 0; l < kLanes; l++) r[l] = Load(from + l * kPanel);
+      Transpose(r);
+      float* x = a.x + g * a.x_group + (i + v) * kLanes;
+      for (int64_t c = 0; c < Least(kLanes, count - v); c++)
+        Store(x + c * kLanes, a.accumulate ? Load(x + c * kLanes) + r[c] : r[c]);
+    }
+}
+
 PELLUCID_INLINE int64_t Panels(int64_t I) { return (I + kPanel - 1) / kPanel; }
 
 }  // namespace
@@ -228,11 +313,12 @@ void LinearInputGradient(const void* arguments, const PellucidUnits* range) {
   for (int64_t g = range->begin; g < range->end; g++) Multiply<true>(InputProduct(a), {g, g + 1}, {0, a.I}, a.O);
 }
 
-// Units: blocks of `block` inputs, for all groups.
+// Units: blocks of `block` inputs, best a multiple of kPanel, for all groups.
 void LinearInputGradientBlocks(const void* arguments, const PellucidUnits* range) {
   const LinearArguments& a = *static_cast<const LinearArguments*>(arguments);
-  const Range inputs = {range->begin * a.block, Least(a.I, range->end * a.block)};
-  if (inputs.first < inputs.last) Multiply<true>(InputProduct(a), {0, a.G}, inputs, a.O);
+  const int64_t end = Least(a.I, range->end * a.block);
+  const int64_t most = Most(1, kSumFloats / (int64_t{a.G} * kLanes * kPanel)) * kPanel;
+  for (int64_t i = range->begin * a.block; i < end; i += most) BackInputs(a, i, Least(most, end - i));
 }
 
 // By groups, into the slot's partial sums: w + slot * w_slot and bias + slot * w_slot, or null for what nobody wants.
