@@ -10,6 +10,7 @@ namespace pellucid::lanes::PELLUCID_ISA {
 namespace {
 
 constexpr int64_t kPointBytes = 700 << 10;  // of a chunk
+constexpr int64_t kFewestTiles = 2;         // of a chunk, however many channels
 constexpr int64_t kAhead = 1;               // rectangles of numbers that are fetched with each block of products
 // Sum over all C channels, as many at a time as stay in L1.
 PELLUCID_INLINE void MultiplyChannels(const float* points, int64_t channels, int64_t tiles, const float* weights,
@@ -29,7 +30,7 @@ void Correlate(const Correlation& n, const float* packed, int64_t group) {
   const Weights<M> weights(packed, n);
   const Tiling<M> tiling(n);
   const int64_t fitting = kPointBytes / (kPoints * n.C * kLanes * int64_t(sizeof(float)));
-  const Blocks chunks(tiling.count, Most(1, Least(kMostTiles, fitting)));
+  const Blocks chunks(tiling.count, Most(kFewestTiles, Least(kMostTiles, fitting)));
   const int64_t most = chunks.length(0);
   const int64_t plane = (n.C * most + 1) * kLanes, plane_out = (kKernelGroup * most + 1) * kLanes;
   float* points = pellucid_lanes_scratch(0, kPoints * plane);
