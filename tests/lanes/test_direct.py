@@ -153,7 +153,9 @@ class Case:
         self.library.call("direct_forward", arguments, groups=self.X.groups)
         return self.Y.read()
 
-    def input_gradient(self, before: Floats | None = None, bias: Floats | None = None) -> Floats:
+    def input_gradient(
+        self, before: Floats | None = None, bias: Floats | None = None, statistics: Floats | None = None
+    ) -> Floats:
         """dx by the kernel."""
         arguments = self.pack("direct_pack_transposed")
         self.Y.write(self.dy, dead=0.0)
@@ -161,6 +163,7 @@ class Case:
             self.X.write(before)
             arguments.accumulate = 1
         arguments.bias = None if bias is None else bias.ctypes.data
+        arguments.statistics = None if statistics is None else statistics.ctypes.data
         self.library.call("direct_input_gradient", arguments, groups=self.X.groups)
         return self.X.read()
 
@@ -218,6 +221,17 @@ def test_accumulates(shape: Shape, target: str) -> None:
     assert (case.forward(before=before_y) == y + before_y).all()
 
 
+def assert_statistics(statistics: Floats, of: Lanes) -> None:
+    """Shift, sum and sum of squares give each lane's mean and variance."""
+    y = of.pictures.astype(numpy.float64).reshape(of.groups, of.lanes, of.shape[1], -1)
+    found = statistics.reshape(of.groups, of.shape[1], 3, of.lanes).astype(numpy.float64)
+    shift, first, second = numpy.moveaxis(found, 2, 0).transpose(0, 1, 3, 2)
+    count = y.shape[-1]
+    numpy.testing.assert_allclose(shift + first / count, y.mean(-1), rtol=3e-6, atol=1e-5)
+    variance = second / count - (first / count) ** 2
+    numpy.testing.assert_allclose(variance, y.var(-1), rtol=1e-4, atol=1e-4 * y.var(-1).max() + 1e-9)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("shape", SHAPES, ids=NAMES)
 def test_statistics_of_the_output(shape: Shape, target: str) -> None:
@@ -225,14 +239,7 @@ def test_statistics_of_the_output(shape: Shape, target: str) -> None:
     case.bias += 100  # a mean that would swallow the variance without a shift
     statistics = aligned(case.X.groups * shape.K * 3 * case.library.lanes)
     case.forward(statistics=statistics)
-    y = case.Y.pictures.astype(numpy.float64).reshape(case.X.groups, case.library.lanes, shape.K, -1)
-    found = statistics.reshape(case.X.groups, shape.K, 3, case.library.lanes).astype(numpy.float64)
-    shift, first, second = numpy.moveaxis(found, 2, 0).transpose(0, 1, 3, 2)
-    count = y.shape[-1]
-    mean = y.mean(-1)
-    numpy.testing.assert_allclose(shift + first / count, mean, rtol=3e-6)
-    variance = second / count - (first / count) ** 2
-    numpy.testing.assert_allclose(variance, y.var(-1), rtol=1e-4, atol=1e-4 * y.var(-1).max() + 1e-9)
+    assert_statistics(statistics, case.Y)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -243,7 +250,9 @@ def test_input_gradient_with_a_bias_is_a_transposed_convolution(target: str) -> 
     dy, w, b = (torch.from_numpy(a).double() for a in (case.dy, case.w, bias))
     expected = conv_transpose2d(dy, w, b, stride=2, padding=1)
     assert expected.shape == case.x.shape
-    assert (case.input_gradient(bias=bias) == expected.numpy()).all()
+    statistics = aligned(case.X.groups * shape.C * 3 * case.library.lanes)
+    assert (case.input_gradient(bias=bias, statistics=statistics) == expected.numpy()).all()
+    assert_statistics(statistics, case.X)
 
 
 def test_vector_widths_agree_bit_for_bit() -> None:
