@@ -14,6 +14,7 @@ from pellucid.graph import Graph, capture
 from pellucid.lanes.choose import Chooser
 from pellucid.lanes.frame import Frame, Pool
 from pellucid.lanes.library import Library, library, why_not
+from pellucid.lanes.lowering import Refused
 from pellucid.lanes.plan import Need, Plan
 from pellucid.lanes.purity import impurity
 
@@ -147,7 +148,11 @@ class Lanes(nn.Module):
             graph = self._graph(inputs, shapes, modes)
             while len(self._plans) >= _PLANS:
                 del self._plans[next(iter(self._plans))]
-            self._plans[key] = None if graph is None else Plan(graph, need, self._library, self._chooser)
+            try:
+                self._plans[key] = None if graph is None else Plan(graph, need, self._library, self._chooser)
+            except Refused as refused:
+                self.reasons["the whole network"] = str(refused)
+                self._plans[key] = None
         plan: Plan | None = self._plans[key]
         return plan
 

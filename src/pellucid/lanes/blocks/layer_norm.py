@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from pellucid.lanes.blocks.base import Block
@@ -29,13 +30,13 @@ class _NormBlock(Block):
         self.parameters = tuple(name for name in (weight, bias) if name is not None)
         self._statistics: Memory | None = None
 
+    @abstractmethod
     def _sets(self) -> int:
         """How many a picture has."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _settings(self) -> dict[str, Any]:
         """The kernel's own."""
-        raise NotImplementedError
 
     def _numbers(self) -> int:
         """Of the weight, and of the bias."""
