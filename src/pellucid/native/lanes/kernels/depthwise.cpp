@@ -1,26 +1,25 @@
-// Depthwise convolution: output channel k reads input channel k / (K / C) alone.
+// Depthwise convolution: output channel k reads input channel k / (K / C) alone. The weight's gradient has its own file.
 //
 //   y[k, p, q]    = bias[k] + sum over r, s of x[c, p stride_h + r dilation_h - pad_h, q stride_w + ...] w[k, r, s]
 //   dx[c, h, w]   = sum over the K / C kernels k of c and all r, s of dy[k, (h + pad_h - r dilation_h) / stride_h, ...]
 //                   w[k, r, s], where the division leaves no rest
-//   dw[k, r, s]   = sum over pictures, p, q of dy[k, p, q] x[c, p stride_h + r dilation_h - pad_h, ...]
 //
-// Both the forward pass and the input's gradient are rows of outputs, each the sum over some lines of input of a short
-// correlation. With strides the input's gradient falls into stride_w phases, each a correlation of every stride_w-th
-// output with the taps that reach it. A block of up to eight outputs stays in registers; each vector of a line is read
-// once for all of the block's outputs. Taps outside the picture read zeros, lines outside it are left out.
+// Both are rows of outputs, each the sum over some lines of input of a short correlation. With strides the input's
+// gradient falls into stride_w phases, each a correlation of every stride_w-th output with the taps that reach it. A block
+// of up to eight outputs stays in registers; each vector of a line is read once for all of the block's outputs. Columns
+// outside the picture are zeros, lines outside it are left out.
+#include "../depthwise_rows.h"
 #include "../kernels.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
 
 namespace {
 
-constexpr int kBlock = 8;
-alignas(64) constexpr float kZeros[kLanes] = {};
+constexpr int kMost = 8;  // outputs of a block
 
 struct Line {
-  const float* row;  // [width][L]
-  const float* w;    // [all taps]
+  const float* row;  // at column 0
+  const float* w;    // of all taps
 };
 
 // out[j] = start + sum over lines and taps t of row[j step + offsets[t]] w[first_tap + t]
@@ -30,134 +29,135 @@ struct Row {
   float* out;
   int64_t out_step;  // floats from one output to the next
   int32_t line_count;
-  int32_t width;
   int32_t step;
   int32_t first_tap;
   int32_t taps;
-  int32_t count;
+  Blocks blocks;
   float start;
   int32_t accumulate;
 };
 
-PELLUCID_INLINE Vector Column(const float* row, int32_t column, int32_t width) {
-  return Load(uint32_t(column) < uint32_t(width) ? row + int64_t(column) * kLanes : kZeros);
-}
-
-// Outputs [j, j + kCount). kTaps > 0: so many taps in neighbouring columns, kStep columns from one output to the next.
-template <int kTaps, int kStep, int kCount, bool kEdge>
+// Outputs from j on. kTaps > 0: so many taps in neighbouring columns, kStep columns from one output to the next.
+template <int kTaps, int kStep, int kCount>
 PELLUCID_INLINE void ComputeBlock(const Row& a, int32_t j) {
   Vector sum[kCount];
-  float* out = a.out + j * a.out_step;
-  PELLUCID_UNROLL(8)
-  for (int b = 0; b < kCount; b++) sum[b] = a.accumulate ? Load(out + b * a.out_step) : Splat(a.start);
+  const int64_t out_step = a.out_step;
+  float* out = a.out + j * out_step;
+  if (a.accumulate) {
+    PELLUCID_UNROLL(8)
+    for (int b = 0; b < kCount; b++) sum[b] = Load(out + b * out_step);
+  } else {
+    PELLUCID_UNROLL(8)
+    for (int b = 0; b < kCount; b++) sum[b] = Splat(a.start);
+  }
+  const Line* const end = a.lines + a.line_count;
   if constexpr (kTaps > 0) {
-    const int32_t column = j * kStep + a.offsets[0];
-    for (int32_t i = 0; i < a.line_count; i++) {
-      const float* row = a.lines[i].row;
-      const float* w = a.lines[i].w + a.first_tap;
+    const int64_t column = (int64_t(j) * kStep + a.offsets[0]) * kLanes, first_tap = a.first_tap;
+    for (const Line* line = a.lines; line != end; line++) {
+      const float* row = Base(line->row + column);
+      const float* w = Base(line->w + first_tap);
       Vector tap[kTaps];
       PELLUCID_UNROLL(8)
       for (int t = 0; t < kTaps; t++) tap[t] = InRegister(w[t]);
       PELLUCID_UNROLL(32)
       for (int v = 0; v < (kCount - 1) * kStep + kTaps; v++) {
         if (v % kStep >= kTaps) continue;
-        const Vector x = kEdge ? Column(row, column + v, a.width) : Load(row + int64_t(column + v) * kLanes);
+        const Vector x = InRegister(row + v * kLanes);
         PELLUCID_UNROLL(8)
         for (int t = 0; t < kTaps; t++)
           if (v >= t && (v - t) % kStep == 0 && (v - t) / kStep < kCount) sum[(v - t) / kStep] += x * tap[t];
       }
     }
   } else {
-    for (int32_t i = 0; i < a.line_count; i++)
+    const int64_t step = int64_t(a.step) * kLanes;
+    for (const Line* line = a.lines; line != end; line++)
       for (int32_t t = 0; t < a.taps; t++) {
-        const Vector w = InRegister(a.lines[i].w[a.first_tap + t]);
-        const int32_t column = j * a.step + a.offsets[t];
+        const Vector w = InRegister(line->w[a.first_tap + t]);
+        const float* row = line->row + j * step + int64_t(a.offsets[t]) * kLanes;
         PELLUCID_UNROLL(8)
-        for (int b = 0; b < kCount; b++) sum[b] += Column(a.lines[i].row, column + b * a.step, a.width) * w;
+        for (int b = 0; b < kCount; b++) sum[b] += Load(row + b * step) * w;
       }
   }
   PELLUCID_UNROLL(8)
-  for (int b = 0; b < kCount; b++) Store(out + b * a.out_step, sum[b]);
+  for (int b = 0; b < kCount; b++) Store(out + b * out_step, sum[b]);
 }
 
 template <int kTaps, int kStep, int kCount>
-PELLUCID_INLINE void DoBlock(const Row& a, int32_t j) {
-  if constexpr (kTaps > 0) {
-    const int32_t column = j * kStep + a.offsets[0];
-    if (column >= 0 && column + (kCount - 1) * kStep + kTaps <= a.width)
-      return ComputeBlock<kTaps, kStep, kCount, false>(a, j);
-  }
-  ComputeBlock<kTaps, kStep, kCount, true>(a, j);
-}
-
-// Blocks of nearly equal size: 14 outputs are 7 and 7, not 8 and 6.
-template <int kTaps, int kStep>
-void DoRow(const Row& a) {
-  const int32_t blocks = (a.count + kBlock - 1) / kBlock;
-  for (int32_t i = 0; i < blocks; i++) {
-    const int32_t j = a.count * i / blocks;
-    switch (a.count * (i + 1) / blocks - j) {
-      case 1: DoBlock<kTaps, kStep, 1>(a, j); break;
-      case 2: DoBlock<kTaps, kStep, 2>(a, j); break;
-      case 3: DoBlock<kTaps, kStep, 3>(a, j); break;
-      case 4: DoBlock<kTaps, kStep, 4>(a, j); break;
-      case 5: DoBlock<kTaps, kStep, 5>(a, j); break;
-      case 6: DoBlock<kTaps, kStep, 6>(a, j); break;
-      case 7: DoBlock<kTaps, kStep, 7>(a, j); break;
-      default: DoBlock<kTaps, kStep, 8>(a, j); break;
-    }
-  }
+void DoRow(const Row& given) {
+  const Row a = given;
+  int32_t j = 0;
+  for (int32_t i = 0; i < a.blocks.wide; i++, j += kCount) ComputeBlock<kTaps, kStep, kCount>(a, j);
+  if constexpr (kCount > 1)
+    for (int32_t i = 0; i < a.blocks.narrow; i++, j += kCount - 1) ComputeBlock<kTaps, kStep, kCount - 1>(a, j);
 }
 
 typedef void (*RowFunction)(const Row&);
 
-RowFunction ChooseRow(int32_t taps, int32_t step, const int32_t* offsets) {
+template <int kTaps, int kStep>
+RowFunction OfSize(int32_t size) {
+  switch (size) {
+    case 1: return DoRow<kTaps, kStep, 1>;
+    case 2: return DoRow<kTaps, kStep, 2>;
+    case 3: return DoRow<kTaps, kStep, 3>;
+    case 4: return DoRow<kTaps, kStep, 4>;
+    case 5: return DoRow<kTaps, kStep, 5>;
+    case 6: return DoRow<kTaps, kStep, 6>;
+    case 7: return DoRow<kTaps, kStep, 7>;
+    default: return DoRow<kTaps, kStep, 8>;
+  }
+}
+
+RowFunction ChooseRow(int32_t taps, int32_t step, const int32_t* offsets, int32_t size) {
   for (int32_t t = 1; t < taps; t++)
-    if (offsets[t] != offsets[0] + t) return DoRow<0, 0>;
+    if (offsets[t] != offsets[0] + t) return OfSize<0, 0>(size);
   if (step == 1) switch (taps) {
-      case 1: return DoRow<1, 1>;
-      case 2: return DoRow<2, 1>;
-      case 3: return DoRow<3, 1>;
-      case 4: return DoRow<4, 1>;
-      case 5: return DoRow<5, 1>;
-      case 7: return DoRow<7, 1>;
-      default: return DoRow<0, 0>;
+      case 1: return OfSize<1, 1>(size);
+      case 2: return OfSize<2, 1>(size);
+      case 3: return OfSize<3, 1>(size);
+      case 4: return OfSize<4, 1>(size);
+      case 5: return OfSize<5, 1>(size);
+      case 7: return OfSize<7, 1>(size);
     }
   if (step == 2) switch (taps) {
-      case 3: return DoRow<3, 2>;
-      case 5: return DoRow<5, 2>;
-      case 7: return DoRow<7, 2>;
-      default: return DoRow<0, 0>;
+      case 3: return OfSize<3, 2>(size);
+      case 5: return OfSize<5, 2>(size);
+      case 7: return OfSize<7, 2>(size);
     }
-  return DoRow<0, 0>;
+  return OfSize<0, 0>(size);
 }
 
 // The sums of y - shift and its square over one row, in four interleaved parts, added to sums[8].
 PELLUCID_INLINE void AddStatistics(const float* row, int32_t count, Vector shift, Vector* sums) {
-  for (int32_t q = 0; q < count; q += 4)
+  int32_t q = 0;
+  for (; q + 4 <= count; q += 4)
     PELLUCID_UNROLL(4)
-    for (int i = 0; i < 4; i++)
-      if (q + i < count) {
-        const Vector d = Load(row + int64_t(q + i) * kLanes) - shift;
-        sums[i] += d;
-        sums[4 + i] += d * d;
-      }
+    for (int i = 0; i < 4; i++) {
+      const Vector d = Load(row + int64_t(q + i) * kLanes) - shift;
+      sums[i] += d;
+      sums[4 + i] += d * d;
+    }
+  for (; q < count; q++) {
+    const Vector d = Load(row + int64_t(q) * kLanes) - shift;
+    sums[q & 3] += d;
+    sums[4 + (q & 3)] += d * d;
+  }
 }
 
-void ForwardPlane(const ConvolutionArguments& a, const float* x, float* y, int32_t k, const int32_t* offsets, Line* lines,
-                  float* statistics) {
-  const RowFunction row = ChooseRow(a.S, a.stride_w, offsets);
-  Row r{lines, offsets, y, kLanes, 0, a.W, a.stride_w, 0, a.S, a.Q, a.bias ? a.bias[k] : 0.0f, 0};
+// y of kernel k. r: all but the lines and the place of the outputs.
+void ForwardPlane(const ConvolutionArguments& a, PaddedRows& x, float* y, int32_t k, RowFunction function, Row& r,
+                  Line* lines, float* statistics) {
   Vector shift{}, sums[8] = {};
+  r.start = a.bias ? a.bias[k] : 0.0f;
   for (int32_t p = 0; p < a.P; p++) {
+    const int32_t top = p * a.stride_h - a.pad_h;
+    x.FillTo(top + (a.R - 1) * a.dilation_h);
     r.line_count = 0;
     for (int32_t i = 0; i < a.R; i++) {
-      const int32_t h = p * a.stride_h + i * a.dilation_h - a.pad_h;
-      if (h >= 0 && h < a.H)
-        lines[r.line_count++] = {x + int64_t(h) * a.W * kLanes, a.w + (int64_t(k) * a.R + i) * a.S};
+      const int32_t h = top + i * a.dilation_h;
+      if (h >= 0 && h < a.H) lines[r.line_count++] = {x.At(h), a.w + (int64_t(k) * a.R + i) * a.S};
     }
     r.out = y + int64_t(p) * a.Q * kLanes;
-    row(r);
+    function(r);
     if (statistics != nullptr) {
       if (p == 0) shift = Load(y);
       AddStatistics(r.out, a.Q, shift, sums);
@@ -169,181 +169,67 @@ void ForwardPlane(const ConvolutionArguments& a, const float* x, float* y, int32
   Store(statistics + 2 * kLanes, (sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-// Where the input's gradient finds what it needs: the taps by phases, each phase's in the order of their columns.
-struct Phases {
-  int32_t* tap;      // [S] which column of the kernel
-  int32_t* offset;   // [S] j + offset is the column of dy for the phase's output j
-  int32_t* begin;    // [stride_w + 1] among the taps
-  RowFunction* row;  // [stride_w]
+// What the input's gradient does for one phase of the columns: its outputs are phase, phase + stride_w, ... Its taps are
+// those of the kernel's that reach them, in the order of their columns in dy.
+struct Phase {
+  RowFunction function;
+  Blocks blocks;
+  int32_t first_tap;
+  int32_t taps;
 };
 
-void FindPhases(const ConvolutionArguments& a, const Phases& f) {
+struct Phases {
+  Phase* all;            // [count]
+  int32_t count;         // stride_w, or W if that is less
+  int32_t* tap;          // which of the kernel's columns
+  int32_t* offset;       // the phase's output j reads dy's column j + offset
+  int64_t first, last;   // columns of dy that are read
+};
+
+Phases FindPhases(const ConvolutionArguments& a) {
+  Phases f{};
+  f.count = int32_t(Least(a.stride_w, a.W));
+  f.tap = reinterpret_cast<int32_t*>(pellucid_lanes_scratch(1, 2 * a.S));
+  f.offset = f.tap + a.S;
+  f.all = reinterpret_cast<Phase*>(pellucid_lanes_scratch(2, int64_t(f.count) * (sizeof(Phase) / 4)));
   int32_t n = 0;
-  for (int32_t phase = 0; phase < a.stride_w; phase++) {
-    f.begin[phase] = n;
+  for (int32_t i = 0; i < f.count; i++) {
+    const int32_t begin = n, outputs = (a.W - i + a.stride_w - 1) / a.stride_w;
     for (int32_t s = a.S - 1; s >= 0; s--) {
-      const int32_t column = phase + a.pad_w - s * a.dilation_w;
+      const int32_t column = i + a.pad_w - s * a.dilation_w;
       if (column % a.stride_w != 0) continue;
       f.tap[n] = s;
-      f.offset[n++] = column / a.stride_w;
+      f.offset[n] = column / a.stride_w;
+      f.first = Least(f.first, f.offset[n]);
+      f.last = Most(f.last, f.offset[n] + outputs - 1);
+      n++;
     }
-    f.row[phase] = ChooseRow(n - f.begin[phase], 1, f.offset + f.begin[phase]);
+    const Blocks blocks = Blocks::Of(outputs, kMost);
+    f.all[i] = {ChooseRow(n - begin, 1, f.offset + begin, blocks.size), blocks, begin, n - begin};
   }
-  f.begin[a.stride_w] = n;
+  return f;
 }
 
-// dx of channel c from the planes dy of its kernels. weights: [K / C][R][S] with the taps in the phases' order.
-void InputGradientPlane(const ConvolutionArguments& a, float* dx, const float* dy, const float* weights, const Phases& f,
+// dx of a channel. dy: one for each of its kernels. weights: [K / C][R][S], the taps in the phases' order.
+void InputGradientPlane(const ConvolutionArguments& a, float* dx, PaddedRows* dy, const float* weights, const Phases& f,
                         Line* lines) {
   const int32_t kernels = a.K / a.C;
   for (int32_t h = 0; h < a.H; h++) {
     int32_t count = 0;
-    for (int32_t k = 0; k < kernels; k++)
+    for (int32_t k = 0; k < kernels; k++) {
+      dy[k].FillTo((h + a.pad_h) / a.stride_h);
       for (int32_t i = 0; i < a.R; i++) {
         const int32_t above = h + a.pad_h - i * a.dilation_h, p = above / a.stride_h;
-        if (above >= 0 && above % a.stride_h == 0 && p < a.P)
-          lines[count++] = {dy + (int64_t(k) * a.P + p) * a.Q * kLanes, weights + (k * a.R + i) * a.S};
+        if (above >= 0 && above % a.stride_h == 0 && p < a.P) lines[count++] = {dy[k].At(p), weights + (k * a.R + i) * a.S};
       }
-    for (int32_t phase = 0; phase < a.stride_w && phase < a.W; phase++) {
-      const int32_t first = f.begin[phase];
-      float* out = dx + (int64_t(h) * a.W + phase) * kLanes;
-      f.row[phase](Row{lines, f.offset + first, out, int64_t(a.stride_w) * kLanes, count, a.Q, 1, first,
-                       f.begin[phase + 1] - first, (a.W - phase + a.stride_w - 1) / a.stride_w, 0.0f, a.accumulate});
+    }
+    for (int32_t i = 0; i < f.count; i++) {
+      const Phase& phase = f.all[i];
+      float* out = dx + (int64_t(h) * a.W + i) * kLanes;
+      phase.function(Row{lines, f.offset + phase.first_tap, out, int64_t(a.stride_w) * kLanes, count, 1, phase.first_tap,
+                         phase.taps, phase.blocks, 0.0f, a.accumulate});
     }
   }
-}
-
-// The weight's gradient: for one row of taps, sums of dy[q] x[q step + t + column] in kChains interleaved parts, so that
-// consecutive multiply-adds do not wait for one another. x is one line of the input.
-template <int kTaps, int kStep, int kChains, int kCount, bool kEdge>
-PELLUCID_INLINE void GradientBlock(const float* x, const float* dy, int32_t column, int32_t width, Vector* sums) {
-  Vector d[kCount];
-  PELLUCID_UNROLL(8)
-  for (int b = 0; b < kCount; b++) d[b] = Load(dy + b * kLanes);
-  PELLUCID_UNROLL(32)
-  for (int v = 0; v < (kCount - 1) * kStep + kTaps; v++) {
-    if (v % kStep >= kTaps) continue;
-    const Vector in = kEdge ? Column(x, column + v, width) : Load(x + int64_t(column + v) * kLanes);
-    PELLUCID_UNROLL(8)
-    for (int t = 0; t < kTaps; t++)
-      if (v >= t && (v - t) % kStep == 0 && (v - t) / kStep < kCount)
-        sums[t * kChains + (v - t) / kStep % kChains] += d[(v - t) / kStep] * in;
-  }
-}
-
-template <int kTaps, int kStep, int kChains, int kCount>
-PELLUCID_INLINE void GradientOf(const float* x, const float* dy, int32_t column, int32_t width, Vector* sums) {
-  if (column >= 0 && column + (kCount - 1) * kStep + kTaps <= width)
-    GradientBlock<kTaps, kStep, kChains, kCount, false>(x, dy, column, width, sums);
-  else
-    GradientBlock<kTaps, kStep, kChains, kCount, true>(x, dy, column, width, sums);
-}
-
-// Output rows [p, end) of one plane against row r of the taps; sums [S][chains] go on.
-template <int kTaps, int kStep, int kChains>
-void GradientRows(const ConvolutionArguments& a, const float* x, const float* dy, int32_t r, int32_t p, int32_t end,
-                  float* sums) {
-  Vector sum[kTaps * kChains];
-  for (int i = 0; i < kTaps * kChains; i++) sum[i] = Load(sums + i * kLanes);
-  for (; p < end; p++) {
-    const int32_t h = p * a.stride_h + r * a.dilation_h - a.pad_h;
-    if (h < 0 || h >= a.H) continue;
-    const float* in = x + int64_t(h) * a.W * kLanes;
-    const float* d = dy + int64_t(p) * a.Q * kLanes;
-    int32_t q = 0;
-    constexpr int kWide = kLanes == 16 ? 8 : 4;
-    for (; q + kWide <= a.Q; q += kWide)
-      GradientOf<kTaps, kStep, kChains, kWide>(in, d + q * kLanes, q * kStep - a.pad_w, a.W, sum);
-    if (kWide == 8 && q + 4 <= a.Q) {
-      GradientOf<kTaps, kStep, kChains, 4>(in, d + q * kLanes, q * kStep - a.pad_w, a.W, sum);
-      q += 4;
-    }
-    switch (a.Q - q) {
-      case 1: GradientOf<kTaps, kStep, kChains, 1>(in, d + q * kLanes, q * kStep - a.pad_w, a.W, sum); break;
-      case 2: GradientOf<kTaps, kStep, kChains, 2>(in, d + q * kLanes, q * kStep - a.pad_w, a.W, sum); break;
-      case 3: GradientOf<kTaps, kStep, kChains, 3>(in, d + q * kLanes, q * kStep - a.pad_w, a.W, sum); break;
-    }
-  }
-  for (int i = 0; i < kTaps * kChains; i++) Store(sums + i * kLanes, sum[i]);
-}
-
-// The same for any taps, stride and dilation.
-void GradientRowsAny(const ConvolutionArguments& a, const float* x, const float* dy, int32_t r, int32_t p, int32_t end,
-                     float* sums) {
-  for (; p < end; p++) {
-    const int32_t h = p * a.stride_h + r * a.dilation_h - a.pad_h;
-    if (h < 0 || h >= a.H) continue;
-    for (int32_t s = 0; s < a.S; s++) {
-      Vector sum[4] = {};
-      const float* d = dy + int64_t(p) * a.Q * kLanes;
-      const int32_t column = s * a.dilation_w - a.pad_w;
-      for (int32_t q = 0; q < a.Q; q += 4)
-        PELLUCID_UNROLL(4)
-        for (int i = 0; i < 4; i++)
-          if (q + i < a.Q)
-            sum[i] += Load(d + (q + i) * kLanes) *
-                      Column(x + int64_t(h) * a.W * kLanes, column + (q + i) * a.stride_w, a.W);
-      Store(sums + s * kLanes, Load(sums + s * kLanes) + ((sum[0] + sum[1]) + (sum[2] + sum[3])));
-    }
-  }
-}
-
-struct Gradient {
-  void (*rows)(const ConvolutionArguments&, const float*, const float*, int32_t, int32_t, int32_t, float*);
-  int32_t chains;
-};
-
-Gradient ChooseGradient(const ConvolutionArguments& a) {
-  constexpr int kTwo = kLanes == 16 ? 2 : 1;  // AVX2 and NEON have half the registers or fewer
-  if (a.dilation_w == 1 && a.stride_w == 1) switch (a.S) {
-      case 3: return {GradientRows<3, 1, 3>, 3};
-      case 5: return {GradientRows<5, 1, kTwo>, kTwo};
-      case 7: return {GradientRows<7, 1, kTwo>, kTwo};
-    }
-  if (a.dilation_w == 1 && a.stride_w == 2) switch (a.S) {
-      case 3: return {GradientRows<3, 2, 3>, 3};
-      case 5: return {GradientRows<5, 2, kTwo>, kTwo};
-      case 7: return {GradientRows<7, 2, kTwo>, kTwo};
-    }
-  return {GradientRowsAny, 1};
-}
-
-// Rows of the output at a time, so that they and their input are in L1 for every row of taps.
-int32_t GradientChunk(const ConvolutionArguments& a) {
-  const int64_t row = (int64_t(a.Q) + int64_t(a.W) * a.stride_h) * kLanes * 4;
-  return int32_t(Most(2, Least(a.P, 24 * 1024 / row)));
-}
-
-// dw of one plane, added to or written: w[R S], and the sum of dy to bias[0] if there is one.
-void GradientPlane(const ConvolutionArguments& a, const Gradient& f, const float* x, const float* dy, Integers live,
-                   bool first, float* w, float* bias) {
-  const int32_t row = a.S * f.chains, taps = a.R * a.S;
-  float* sums = pellucid_lanes_scratch(0, int64_t(a.R) * row * kLanes);
-  memset(sums, 0, sizeof(float) * size_t(a.R) * row * kLanes);
-  const int32_t chunk = GradientChunk(a);
-  for (int32_t p = 0; p < a.P; p += chunk)
-    for (int32_t r = 0; r < a.R; r++)
-      f.rows(a, x, dy, r, p, int32_t(Least(a.P, p + chunk)), sums + int64_t(r) * row * kLanes);
-  Vector sixteen[kLanes];
-  for (int32_t t = 0; t < taps; t += kLanes) {
-    const int32_t count = int32_t(Least(kLanes, taps - t));
-    for (int32_t i = 0; i < kLanes; i++) {
-      sixteen[i] = Vector{};
-      for (int32_t j = 0; j < (i < count ? f.chains : 0); j++)
-        sixteen[i] += Load(sums + (int64_t(t + i) * f.chains + j) * kLanes);
-      sixteen[i] = Select(live, sixteen[i], Vector{});
-    }
-    const Vector total = LaneSums(sixteen);
-    for (int32_t i = 0; i < count; i++) w[t + i] = first ? total[i] : w[t + i] + total[i];
-  }
-  if (bias == nullptr) return;
-  Vector sum[4] = {};
-  for (int64_t i = 0; i < int64_t(a.P) * a.Q; i += 4)
-    PELLUCID_UNROLL(4)
-    for (int64_t j = 0; j < 4; j++)
-      if (i + j < int64_t(a.P) * a.Q) sum[j] += Load(dy + (i + j) * kLanes);
-  const float total = Sum(Select(live, (sum[0] + sum[1]) + (sum[2] + sum[3]), Vector{}));
-  *bias = first ? total : *bias + total;
 }
 
 }  // namespace
@@ -354,47 +240,46 @@ void DepthwiseForward(const void* arguments, const PellucidUnits* units) {
   Line* lines = reinterpret_cast<Line*>(pellucid_lanes_scratch(0, int64_t(a.R) * (sizeof(Line) / 4)));
   int32_t* offsets = reinterpret_cast<int32_t*>(pellucid_lanes_scratch(1, a.S));
   for (int32_t s = 0; s < a.S; s++) offsets[s] = s * a.dilation_w - a.pad_w;
+  const int64_t last = int64_t(a.Q - 1) * a.stride_w + offsets[a.S - 1];
+  PaddedRows x = PaddedRows::Of(2, a.W, a.H, offsets[0], last, (a.R - 1) * a.dilation_h + 1);
+  const Blocks blocks = Blocks::Of(a.Q, kMost);
+  const RowFunction function = ChooseRow(a.S, a.stride_w, offsets, blocks.size);
+  Row r{lines, offsets, nullptr, kLanes, 0, a.stride_w, 0, a.S, blocks, 0, 0};
   const int64_t x_plane = int64_t(a.H) * a.W * kLanes, y_plane = int64_t(a.P) * a.Q * kLanes;
   for (int64_t g = units->begin; g < units->end; g++)
-    for (int32_t k = 0; k < a.K; k++)
-      ForwardPlane(a, a.x + g * a.x_group + k / (a.K / a.C) * x_plane, a.y + g * a.y_group + k * y_plane, k, offsets, lines,
+    for (int32_t k = 0; k < a.K; k++) {
+      x.Begin(a.x + g * a.x_group + k / (a.K / a.C) * x_plane);
+      ForwardPlane(a, x, a.y + g * a.y_group + k * y_plane, k, function, r, lines,
                    a.statistics ? a.statistics + (g * a.K + k) * 3 * kLanes : nullptr);
+    }
 }
 
 // By groups.
 void DepthwiseInputGradient(const void* arguments, const PellucidUnits* units) {
   const ConvolutionArguments& a = *static_cast<const ConvolutionArguments*>(arguments);
   const int32_t kernels = a.K / a.C, taps = a.R * a.S;
+  const Phases f = FindPhases(a);
+  const int32_t used = f.all[f.count - 1].first_tap + f.all[f.count - 1].taps;
   Line* lines = reinterpret_cast<Line*>(pellucid_lanes_scratch(0, int64_t(kernels) * a.R * (sizeof(Line) / 4)));
-  int32_t* numbers = reinterpret_cast<int32_t*>(pellucid_lanes_scratch(1, 2 * a.S + a.stride_w + 1));
-  RowFunction* rows = reinterpret_cast<RowFunction*>(pellucid_lanes_scratch(2, 2 * a.stride_w));
   float* weights = pellucid_lanes_scratch(3, int64_t(kernels) * taps);
-  const Phases f{numbers, numbers + a.S, numbers + 2 * a.S, rows};
-  FindPhases(a, f);
+  PaddedRows* dy =
+      reinterpret_cast<PaddedRows*>(pellucid_lanes_scratch(4, int64_t(kernels) * int64_t(sizeof(PaddedRows) / 4)));
+  const int32_t size = (a.R - 1) * a.dilation_h / a.stride_h + 1;
+  const PaddedRows all = PaddedRows::Of(5, a.Q, a.P, f.first, f.last, size * kernels);
+  for (int32_t k = 0; k < kernels; k++) {
+    dy[k] = all;
+    dy[k].size = size;
+    dy[k].ring = all.ring + k * size * all.Pitch();
+  }
   const int64_t x_plane = int64_t(a.H) * a.W * kLanes, y_plane = int64_t(a.P) * a.Q * kLanes;
   for (int64_t g = units->begin; g < units->end; g++)
     for (int32_t c = 0; c < a.C; c++) {
       const float* w = a.w + int64_t(c) * kernels * taps;
       for (int32_t i = 0; i < kernels * a.R; i++)
-        for (int32_t t = 0; t < f.begin[a.stride_w]; t++) weights[i * a.S + t] = w[i * a.S + f.tap[t]];
-      InputGradientPlane(a, a.x + g * a.x_group + c * x_plane, a.y + g * a.y_group + int64_t(c) * kernels * y_plane,
-                         weights, f, lines);
+        for (int32_t t = 0; t < used; t++) weights[i * a.S + t] = w[i * a.S + f.tap[t]];
+      for (int32_t k = 0; k < kernels; k++) dy[k].Begin(a.y + g * a.y_group + (int64_t(c) * kernels + k) * y_plane);
+      InputGradientPlane(a, a.x + g * a.x_group + c * x_plane, dy, weights, f, lines);
     }
-}
-
-// By groups. w: partial sums [slots][K R S]; bias, if not null: partial sums of dL/dbias [slots][K], w_slot apart too.
-void DepthwiseWeightGradient(const void* arguments, const PellucidUnits* units) {
-  const ConvolutionArguments& a = *static_cast<const ConvolutionArguments*>(arguments);
-  const Gradient f = ChooseGradient(a);
-  const int64_t x_plane = int64_t(a.H) * a.W * kLanes, y_plane = int64_t(a.P) * a.Q * kLanes;
-  for (int64_t g = units->begin; g < units->end; g++) {
-    const Integers live = LiveLanes(g == a.G - 1 ? a.live : kLanes);
-    const bool first = units->first && g == units->begin;
-    for (int32_t k = 0; k < a.K; k++)
-      GradientPlane(a, f, a.x + g * a.x_group + k / (a.K / a.C) * x_plane, a.y + g * a.y_group + k * y_plane, live, first,
-                    a.w + units->slot * a.w_slot + int64_t(k) * a.R * a.S,
-                    a.bias ? a.bias + units->slot * a.w_slot + k : nullptr);
-  }
 }
 
 }  // namespace pellucid::lanes::PELLUCID_ISA
