@@ -6,7 +6,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES_OF_BUILD := pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/pellucid/native/*)
+SOURCES_OF_BUILD := pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/pellucid/native/* src/pellucid/native/lanes/* \
+                     src/pellucid/native/lanes/kernels/*)
 # CI and a person at a terminal see the same suite; two workers, one torch thread each, suit a small machine.
 # matplotlib keeps a list of the fonts that it once found: tests make their own, which knows the font just installed.
 WORKERS ?= 2

@@ -55,7 +55,7 @@ int32_t NoThreads(int64_t, int64_t, int64_t, PellucidRange, void*) { return 1; }
 
 int main() {
   const PellucidInfo info = pellucid_info(), again = pellucid_info();
-  Expect(info.abi == 1, "the interface is the first");
+  Expect(info.abi == 2, "the interface is the second");
   Expect(std::strcmp(info.version, PELLUCID_VERSION) == 0, "the version is the package's");
   Expect(std::strlen(info.compiler) > 0, "the compiler is named");
   Expect(info.cpu_features == again.cpu_features, "the processor stays the same");
