@@ -32,17 +32,17 @@ class Layer:
     @property
     def y(self) -> Floats:
         """x w^T + bias in float64."""
-        return self.x.astype(float) @ self.w.astype(float).T + self.bias
+        return numpy.asarray(self.x.astype(float) @ self.w.astype(float).T + self.bias)
 
     @property
     def dx(self) -> Floats:
         """dL/dx in float64."""
-        return self.dy.astype(float) @ self.w.astype(float)
+        return numpy.asarray(self.dy.astype(float) @ self.w.astype(float))
 
     @property
     def dw(self) -> Floats:
         """dL/dw in float64."""
-        return self.dy.astype(float).T @ self.x.astype(float)
+        return numpy.asarray(self.dy.astype(float).T @ self.x.astype(float))
 
     def call(self, kernel: str, x: Lanes, y: Lanes, *, units: int = 0, slots: int = 1, **more: Any) -> None:
         """Run a kernel over the layer."""
@@ -99,7 +99,12 @@ def weight_gradient(of: Layer, block: int, slots: int = 1) -> tuple[Floats, Floa
     outputs, inputs = of.w.shape
     n, slot = of.w.size, of.w.size + outputs + 3
     memory, packed = aligned(slots * slot), aligned(-(-inputs // 64) * 64 * x.groups * of.lib.lanes)
-    more: dict[str, Any] = {"w": memory.ctypes.data, "bias": memory.ctypes.data + 4 * n, "w_slot": slot, "packed": packed.ctypes.data}
+    more: dict[str, Any] = {
+        "w": memory.ctypes.data,
+        "bias": memory.ctypes.data + 4 * n,
+        "w_slot": slot,
+        "packed": packed.ctypes.data,
+    }
     if block:
         of.call("linear_pack", x, dy, **more)
         of.call("linear_weight_gradient_blocks", x, dy, units=-(-outputs // block), block=block, **more)
