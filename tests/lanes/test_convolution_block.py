@@ -161,7 +161,10 @@ def test_batches(batch: int) -> None:
         assert_same(Layer(shape, batch))
 
 
-@pytest.mark.parametrize("wanted", [{"weight"}, {"bias"}, {"x"}, {"x", "bias"}], ids=str)
+WANTED = [{"weight"}, {"bias"}, {"x"}, {"x", "bias"}]
+
+
+@pytest.mark.parametrize("wanted", WANTED, ids=lambda wanted: " ".join(sorted(wanted)))
 @pytest.mark.parametrize("shape", [GEOMETRIES[1], GEOMETRIES[6], GEOMETRIES[8]], ids=str)
 def test_only_what_is_wanted(shape: Geometry, wanted: set[str]) -> None:
     layer = Layer(shape, 21, wanted=frozenset(wanted))
