@@ -64,7 +64,7 @@ def _machine(record: Record) -> str:
 
 def _ratios(works: Record, kind: str) -> list[str]:
     lines = [
-        "| workload | batch | lanes, ms | best float32 peer, ms | which | times | asked | stretch | best bf16, ms | times |",
+        "| workload | batch | lanes, ms | best float32 peer, ms | which | times | asked | stretch | bf16, ms | times |",
         "|---|--:|--:|--:|---|--:|--:|--:|--:|--:|",
     ]
     for name, found in works.items():
