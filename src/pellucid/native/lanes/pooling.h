@@ -1,7 +1,7 @@
 // The arguments of kernels that take windows or whole maps together. (Parsed by lanes/arguments.py.)
 //
-// Letters: G groups of lanes, C channels, H W input size, P Q output size, R S window, L lanes. Gradients stand where the
-// numbers stand forward: a backward kernel reads dL/dy in y and writes dL/dx in x, unless both are needed.
+// Letters: G groups of lanes, C channels, H W input size, P Q output size, R S window, L lanes. Gradients stand where
+// the numbers stand forward: a backward kernel reads dL/dy in y and writes dL/dx in x, unless both are needed.
 #pragma once
 
 #include <stdint.h>

@@ -3,8 +3,8 @@
 //
 //   y[p, q] = sum over i in rows of p: a_i  sum over j in columns of q: b_j  x[h_i, w_j]
 //
-// An axis is a sparse matrix, so that its transpose is the way back. Rows first, into one line of W vectors: a window of
-// R x S at stride 1 then costs R + S loads, not R S.
+// An axis is a sparse matrix, so that its transpose is the way back. Rows first, into one line of W vectors: a window
+// of R x S at stride 1 then costs R + S loads, not R S.
 #pragma once
 
 #include "scratch.h"

@@ -1,5 +1,5 @@
-// The windows of pooling along one axis, as an Axis: output i reads places i stride - pad + r dilation that are inside, or
-// the i-th of P parts of the map.
+// The windows of pooling along one axis, as an Axis: output i reads places i stride - pad + r dilation that are inside,
+// or the i-th of P parts of the map.
 #pragma once
 
 #include "pooling.h"

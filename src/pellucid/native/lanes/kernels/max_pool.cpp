@@ -2,10 +2,10 @@
 //
 //   y[c, p, q] = max over taps (r, s) of x[c, p stride - pad + r dilation, ...]        dL/dx goes to the winner's place
 //
-// Forward takes the columns first: each input row's maxima over s, kept in a ring for the windows that share the row, then
-// the maximum over r. The first in row order is the first r whose row has the maximum, and in it the first s.
-// The winner is stored as one byte a number, a quarter of the map it came from or less. Recomputing it from x would read
-// all of x again from memory: bytes are what this pass waits for. Backward gathers, so that each dL/dx is written once.
+// Forward takes the columns first: each input row's maxima over s, kept in a ring for the windows that share the row,
+// then the maximum over r. The first in row order is the first r whose row has the maximum, and in it the first s.
+// The winner is stored as one byte a number, a quarter of the map it came from or less. Recomputing it from x would
+// read all of x again from memory: bytes are what this pass waits for. Backward gathers, so that each dL/dx is written once.
 #include "../kernels.h"
 #include "../windows.h"
 
@@ -55,7 +55,8 @@ void RowMaxima(const float* row, const Axis& columns, int32_t first, int32_t las
     Best best{Splat(-__builtin_inff()), Integers{} - 1};
     if (count > 0) best = Best{Load(row + place[0] * kLanes), Integers{} + tap[0]};
     if (n) {
-      PELLUCID_UNROLL(4) for (int i = 1; i < n; i++) Challenge(best, Load(row + place[i] * kLanes), Integers{} + tap[i]);
+      PELLUCID_UNROLL(4)
+      for (int i = 1; i < n; i++) Challenge(best, Load(row + place[i] * kLanes), Integers{} + tap[i]);
     } else {
       for (int32_t i = 1; i < count; i++) Challenge(best, Load(row + place[i] * kLanes), Integers{} + tap[i]);
     }
@@ -95,7 +96,7 @@ int32_t Span(const Axis& rows) {  // the places from a window's first to its las
   return span;
 }
 
-// The maxima of one output row over its n rows of the ring, n = 0: `count`. rows[t] and taps[t]: a row and its first tap.
+// The maxima of one output row over its n rows of the ring, n = 0: `count`. rows[t], taps[t]: a row and its first tap.
 template <int n, bool keep>
 void ColumnMaxima(const Ring& ring, const int32_t* rows, const int32_t* taps, int32_t count, int32_t S, float* y,
                   uint8_t* winners, bool wide) {
@@ -183,7 +184,7 @@ void MaxPool2x2Back(const PoolingArguments& a, float* x, const float* y, const u
   if (!add) memset(x + 2 * a.P * row, 0, size_t((a.H - 2 * a.P) * row) * 4);
 }
 
-// Columns first, first + step, ... of the input whose readers are alike: the same taps of output columns that go up by one.
+// Columns first, first + step, ... of the input whose readers are alike: the same taps of output columns going up by one.
 struct Alike {
   int32_t first, length;
   int32_t at;  // where the taps of the first stand in the axis

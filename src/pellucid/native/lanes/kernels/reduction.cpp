@@ -10,8 +10,8 @@ namespace pellucid::lanes::PELLUCID_ISA {
 
 namespace {
 
-// The sum of `count` vectors `step` floats apart: eight partial sums, so that additions need not wait for one another and
-// rounding errors grow with the eighth part of the count.
+// The sum of `count` vectors `step` floats apart: eight partial sums, so that additions need not wait for one another
+// and rounding errors grow with the eighth part of the count.
 PELLUCID_INLINE Vector SumOf(const float* x, int64_t count, int64_t step) {
   constexpr int kParts = 8;
   Vector part[kParts] = {};

@@ -1,7 +1,7 @@
 // Softmax over the channels at each place of a map, and its logarithm.
 //
-//   y[c] = exp(x[c] - m) / s,  m = max over c of x,  s = sum of exp(x[c] - m)      dL/dx[c] = y[c] (dy[c] - sum of y dy)
-//   logarithm: y[c] = x[c] - m - log s                                            dL/dx[c] = dy[c] - exp(y[c]) sum of dy
+//   y[c] = exp(x[c] - m) / s,  m = max over c of x,  s = sum of exp(x[c] - m)    dL/dx[c] = y[c] (dy[c] - sum of y dy)
+//   logarithm: y[c] = x[c] - m - log s                                          dL/dx[c] = dy[c] - exp(y[c]) sum of dy
 //
 // n places side by side at a time: a channel's step to the next one is a whole map.
 #include "../functions.h"
