@@ -5,7 +5,8 @@
 // Forward takes the columns first: each input row's maxima over s, kept in a ring for the windows that share the row,
 // then the maximum over r. The first in row order is the first r whose row has the maximum, and in it the first s.
 // The winner is stored as one byte a number, a quarter of the map it came from or less. Recomputing it from x would
-// read all of x again from memory: bytes are what this pass waits for. Backward gathers, so that each dL/dx is written once.
+// read all of x again from memory: bytes are what this pass waits for. Backward gathers, so that each dL/dx is complete
+// before the next row begins.
 #include "../kernels.h"
 #include "../windows.h"
 
@@ -184,7 +185,8 @@ void MaxPool2x2Back(const PoolingArguments& a, float* x, const float* y, const u
   if (!add) memset(x + 2 * a.P * row, 0, size_t((a.H - 2 * a.P) * row) * 4);
 }
 
-// Columns first, first + step, ... of the input whose readers are alike: the same taps of output columns going up by one.
+// Columns first, first + step, ... of the input whose readers are alike: the same taps of output columns that go up by
+// one.
 struct Alike {
   int32_t first, length;
   int32_t at;  // where the taps of the first stand in the axis
