@@ -166,23 +166,25 @@ def train(net: nn.Sequential, engine: nn.Module, pictures: Pictures, recipe: Rec
                 break
 
 
-@torch.no_grad()
-def score(engine: nn.Module, pictures: Pictures, views: bool, batch: int = TEST_BATCH) -> float:
-    """The accuracy; with ``views`` of six views: mirrored or not, and moved by a pixel to either corner for half."""
-    engine.eval()
+def six_views(engine: nn.Module, images: Tensor) -> Tensor:
+    """What the engine answers on average: mirrored or not, and for half moved by a pixel to either corner."""
 
     def both(images: Tensor) -> Tensor:
         found: Tensor = 0.5 * engine(images) + 0.5 * engine(images.flip(-1))
         return found
 
+    padded = functional.pad(images, (1,) * 4, "reflect")
+    height, width = images.shape[-2:]
+    corners = (padded[..., :height, :width].contiguous(), padded[..., 2:, 2:].contiguous())
+    return 0.5 * both(images) + 0.25 * both(corners[0]) + 0.25 * both(corners[1])
+
+
+@torch.no_grad()
+def score(engine: nn.Module, pictures: Pictures, views: bool, batch: int = TEST_BATCH) -> float:
+    """The accuracy, of the pictures as they are or of six views of each."""
+    engine.eval()
     right = 0
     for images, labels in zip(pictures.images.split(batch), pictures.labels.split(batch), strict=True):
-        if not views:
-            outputs = engine(images)
-        else:
-            padded = functional.pad(images, (1,) * 4, "reflect")
-            height, width = images.shape[-2:]
-            corners = (padded[..., :height, :width].contiguous(), padded[..., 2:, 2:].contiguous())
-            outputs = 0.5 * both(images) + 0.25 * both(corners[0]) + 0.25 * both(corners[1])
+        outputs = six_views(engine, images) if views else engine(images)
         right += int((outputs.argmax(1) == labels).sum())
     return right / len(pictures.labels)
