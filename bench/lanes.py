@@ -3,7 +3,9 @@
     python bench/lanes.py --evaluation --busy --json bench/results/lanes.json --python-peers PEERS/bin/python
     python bench/lanes.py --roofline --json bench/results/lanes_roofline.json
     python bench/lanes.py --scaling --tuning --json bench/results/lanes_scaling.json
-    python bench/lanes.py --from bench/results/lanes*.json --markdown TABLES.md
+    python bench/lanes.py --from bench/results/lanes*.json --docs docs/lanes.md
+
+The last writes the tables and the figure of docs/lanes.md from the records, and measures nothing.
 
 One process for each engine, all alive at once, taking turns, so that each round sees the same machine; medians over the
 rounds, lowest and highest. The same network, pictures, loss (cross-entropy), optimizer (SGD, momentum 0.9) and batch;
@@ -25,7 +27,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lanes_bench import extras, facts, turns
+from lanes_bench import extras, facts, figure, turns
 from lanes_bench.engine import ENGINES
 from lanes_bench.report import TITLES, markdown, ratio
 from lanes_bench.roofline import roofline
@@ -34,6 +36,8 @@ from lanes_bench.workloads import WORKLOADS
 
 Record = dict[str, Any]
 SECONDS = 1.0  # of one turn
+BEGIN, END = "<!-- Measured: made by bench/lanes.py from its records. -->", "<!-- End of what was measured. -->"
+PICTURE = "pictures/lanes-ratios.svg"
 CLOSE = 2e-3  # losses of two float32 engines, relative
 
 
@@ -144,6 +148,16 @@ def joined(files: list[Path]) -> Record:
     return record
 
 
+def filled(page: str, record: Record) -> str:
+    """A page with the tables between its two marks; at its end where it has none yet."""
+    own = (
+        f"{BEGIN}\n\n![How many times the best float32 peer's speed lanes has]({PICTURE})\n\n{markdown(record)}\n{END}"
+    )
+    if BEGIN not in page or END not in page:
+        return f"{page.rstrip()}\n\n## What was measured\n\n{own}\n"
+    return page[: page.index(BEGIN)] + own + page[page.index(END) + len(END) :]
+
+
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", nargs="+", choices=tuple(WORKLOADS), default=list(WORKLOADS))
@@ -160,6 +174,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--python-peers", type=Path, default=Path(sys.executable), help="interpreter that has Keras")
     parser.add_argument("--json", type=Path, help="write the record to this file")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file")
+    parser.add_argument("--docs", type=Path, help="write the tables into this page, and the figure beside it")
     parser.add_argument("--from", dest="records", nargs="+", type=Path, help="measure nothing: tables of these records")
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--worker", nargs=2, metavar=("ENGINE", "WORKLOAD"), help=argparse.SUPPRESS)
@@ -176,6 +191,9 @@ def main() -> int:
     print(text)
     if asked.markdown:
         asked.markdown.write_text(text, "utf-8")
+    if asked.docs:
+        asked.docs.write_text(filled(asked.docs.read_text("utf-8"), record), "utf-8")
+        (asked.docs.parent / PICTURE).write_text(figure.ratios(record), "utf-8")
     missed = []
     for work, found in record.get("workloads", {}).items():
         for kind in TITLES:

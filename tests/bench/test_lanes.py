@@ -6,10 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import airbench
 import pytest
-from lanes_bench import keras_nets, report, roofline, turns
+from lanes_bench import figure, keras_nets, report, roofline, turns
 from lanes_bench.engine import ENGINES
 from lanes_bench.workloads import TINY, WORKLOADS, network, pictures
 
@@ -117,6 +118,28 @@ def test_the_page_says_what_was_recorded() -> None:
     assert "- `keras_jax` was left out: jax not installed." in page
     assert "- `keras_tensorflow` failed on `lenet`: it said nothing." in page
     assert "evaluation" not in page
+
+
+def test_the_page_is_filled_between_its_marks() -> None:
+    first = lanes.filled("# Lanes\n\nProse.\n", RECORD)
+    assert first.startswith("# Lanes\n\nProse.\n\n## What was measured\n")
+    assert "**4.00×**" in first
+    again = lanes.filled(first.replace("**4.00×**", "gone") + "\nMore prose.\n", RECORD)
+    assert again == first + "\nMore prose.\n"
+
+
+def test_the_figure_shows_the_ratio_and_what_was_asked() -> None:
+    drawn = ElementTree.fromstring(figure.ratios(RECORD))
+    space = "{http://www.w3.org/2000/svg}"
+    titles = [title.text for title in drawn.iter(f"{space}title")]
+    assert titles == [
+        "Speed of lanes over the best float32 peer: lenet 4.00",
+        "lenet, training step: 4.00 times torch_kept",
+    ]
+    bar = next(rect for rect in drawn.iter(f"{space}rect") if list(rect))
+    goal = list(drawn.iter(f"{space}line"))[-1]
+    asked = float(goal.attrib["x1"]) - figure.LEFT
+    assert float(bar.attrib["width"]) / asked == pytest.approx(4.0 / 4.5, abs=1e-3)
 
 
 def test_records_of_several_runs_are_one(tmp_path: Path) -> None:
