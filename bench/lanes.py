@@ -84,7 +84,7 @@ def measured(work: str, engines: list[str], asked: argparse.Namespace) -> Record
             return found
         checked(work, workers)
         found["parameters"] = workers[0].ready["parameters"]
-        found["seconds_to_start"] = {worker.engine: round(worker.ready["seconds_to_start"], 2) for worker in workers}
+        found["seconds_to_first_step"] = {w.engine: round(w.ready["seconds_to_first_step"], 2) for w in workers}
         for kind in kinds:
             spent = turns.in_turns(workers, kind, asked.rounds, asked.seconds)
             found[kind] = {engine: turns.spread(values) for engine, values in spent.items()}
@@ -116,12 +116,11 @@ def recorded(asked: argparse.Namespace) -> Record:
         record["roofline"] = roofline(asked.threads, seconds=asked.seconds)
         keep()
     if asked.scaling:
-        record["scaling"] = {
-            work: extras.scaling(work, "lanes", asked.python_peers, asked.rounds, asked.seconds, asked.threads)
-            for work in asked.workload
-            if WORKLOADS[work].size <= 32
-        }
-        keep()
+        record["scaling"] = {}
+        for work in (name for name in asked.workload if WORKLOADS[name].size <= 32):
+            how = (asked.python_peers, asked.rounds, asked.seconds, asked.threads)
+            record["scaling"][work] = extras.scaling(work, "lanes", *how)
+            keep()
     if asked.tuning:
         record["tuning"] = {work: extras.tuning(work, asked.python_peers, asked.threads) for work in asked.workload}
         keep()

@@ -14,6 +14,9 @@ class Works(Protocol):
     parameters: int
     """How many numbers are learned."""
 
+    network_seconds: float
+    """What making the network itself took, whatever runs it."""
+
     def train(self, steps: int) -> float:
         """So many training steps, done when it returns; the loss of the last."""
 

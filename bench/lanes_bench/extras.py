@@ -50,17 +50,12 @@ def scaling(work: str, engine: str, peers: Path, rounds: int, seconds: float, th
 
 
 def tuning(work: str, peers: Path, threads: int) -> Record:
-    """Seconds of ``lower`` and the first steps: with nothing remembered, and again from the cache in a new process."""
+    """Seconds to the end of the first step: with nothing remembered, and again from the cache in a new process."""
     with tempfile.TemporaryDirectory() as folder:
         seconds = []
         for _ in range(2):
             worker = Worker("lanes", work, threads=threads, peers=peers, cache=Path(folder))
             step = spread(in_turns([worker], "train", 3, 0.2)["lanes"])["median_ms"] / 1000
-            seconds.append((worker.ready["seconds_to_start"], step))
+            seconds.append((worker.ready["seconds_to_first_step"], step))
             worker.end()
-    return {
-        "first_seconds": seconds[0][0],
-        "cached_seconds": seconds[1][0],
-        "step_seconds": seconds[1][1],
-        "steps_within": 3,
-    }
+    return {"first_seconds": seconds[0][0], "cached_seconds": seconds[1][0], "step_seconds": seconds[1][1]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,9 @@ class KerasWorks:
         """The model and its compiled step."""
         keras = self.keras
         keras.utils.set_random_seed(0)
+        began = time.perf_counter()
         self.model = keras_network(keras, self.work)
+        self.network_seconds = time.perf_counter() - began
         self.optimizer = keras.optimizers.SGD(RATE, momentum=MOMENTUM)
         self.optimizer.build(self.model.trainable_variables)
         self.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -8,6 +8,7 @@ and the last sums, as a training step runs it; the shortest of several runs, the
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -151,7 +152,7 @@ def markdown(found: Record) -> list[str]:
 
 
 def _share(row: Record, goal: float) -> str:
-    share = f"{row['share']:.0%}"
+    share = f"{math.floor(100 * row['share'])}%"  # not rounded up to a goal
     if not row["has_goal"]:
         return share
     return f"**{share}**" if row["share"] >= goal else f"{share} (asked: {goal:.0%})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any
 
 import torch
@@ -26,7 +27,9 @@ class TorchWorks:
     def build(self) -> None:
         """Network, optimizer, and the function that gives outputs and loss. What is counted as memory begins here."""
         setting = self.engine.setting
+        began = time.perf_counter()
         net = network(self.work)
+        self.network_seconds = time.perf_counter() - began
         if setting.get("channels_last"):
             net = net.to(memory_format=torch.channels_last)
         if setting.get("bf16") == "module":

@@ -51,7 +51,7 @@ RECORD: dict[str, Any] = {
             "failed": {"keras_tensorflow": "it said nothing"},
         }
     },
-    "tuning": {"resnet18": {"first_seconds": 8.0, "cached_seconds": 1.5, "steps_within": 3, "step_seconds": 0.25}},
+    "tuning": {"resnet18": {"first_seconds": 8.0, "cached_seconds": 1.5, "step_seconds": 0.25}},
 }
 
 
@@ -114,7 +114,7 @@ def test_the_page_says_what_was_recorded() -> None:
     assert "| torch | 9.00 (8.10–18.00) |" in page
     assert "| `lenet` | 10 | 20 | 0.50 | 16 | 0.62 |" in page
     assert "| `lenet` | lanes | 2.00 (1.80–4.00) | 3.00 (2.70–6.00) | 67% |" in page
-    assert "| `resnet18` | 8.00 | 1.50 | 0.75 |" in page
+    assert "| `resnet18` | 7.75 | 1.25 | 0.250 |" in page
     assert "- `keras_jax` was left out: jax not installed." in page
     assert "- `keras_tensorflow` failed on `lenet`: it said nothing." in page
     assert "evaluation" not in page
