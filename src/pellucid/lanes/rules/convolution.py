@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pellucid import ops
@@ -16,59 +17,42 @@ __all__ = ["RULES"]
 
 def convolution(lowering: Lowering, node: Node) -> Entry:
     """Of one or two spatial dimensions."""
-    op: Any = node.op
-    arguments = node.by_name()
-    axes = len(op.kernel)
-    value = lowering.value(arguments["input"])
-    if axes > 2 or len(lowering.seen(arguments["input"]).axes) != axes + 1:
-        raise Refused("only one and two spatial dimensions have kernels")
-    weight, bias = _weights(lowering, arguments)
-    out = lowering.output(node, [value], [weight, bias])
-    geometry = Geometry(
-        C=value.channels,
-        H=value.height,
-        W=value.width,
-        K=out.channels,
-        P=out.height,
-        Q=out.width,
-        R=op.kernel[-2] if axes == 2 else 1,
-        S=op.kernel[-1],
-        stride=_pair(op.stride, 1),
-        pad=_pair([before for before, _ in op.padding], 0),
-        dilation=_pair(op.dilation, 1),
-        groups=op.groups,
-    )
-    _convolution_block(lowering, node, geometry, value, out, weight, bias)
-    return Seen(out, lowering.seen(arguments["input"]).axes)
+    return _window(lowering, node, [before for before, _ in node.op.padding], turned=False)  # type: ignore[attr-defined]
 
 
 def transposed(lowering: Lowering, node: Node) -> Entry:
     """The way back of a convolution as a layer: kernels (C, K / groups, R, S)."""
+    return _window(lowering, node, node.op.padding, turned=True)  # type: ignore[attr-defined]
+
+
+def _window(lowering: Lowering, node: Node, pad: Sequence[int], *, turned: bool) -> Entry:
+    """A convolution, or one turned around: its input is then what the convolution's output would be."""
     op: Any = node.op
     arguments = node.by_name()
     axes = len(op.kernel)
-    value = lowering.value(arguments["input"])
-    if axes > 2 or len(lowering.seen(arguments["input"]).axes) != axes + 1:
+    value, order = lowering.value(arguments["input"]), lowering.seen(arguments["input"]).axes
+    if axes > 2 or len(order) != axes + 1:
         raise Refused("only one and two spatial dimensions have kernels")
     weight, bias = _weights(lowering, arguments)
     out = lowering.output(node, [value], [weight, bias])
+    x, y = (out, value) if turned else (value, out)
     geometry = Geometry(
-        C=out.channels,
-        H=out.height,
-        W=out.width,
-        K=value.channels,
-        P=value.height,
-        Q=value.width,
+        C=x.channels,
+        H=x.height,
+        W=x.width,
+        K=y.channels,
+        P=y.height,
+        Q=y.width,
         R=op.kernel[-2] if axes == 2 else 1,
         S=op.kernel[-1],
         stride=_pair(op.stride, 1),
-        pad=_pair(op.padding, 0),
+        pad=_pair(pad, 0),
         dilation=_pair(op.dilation, 1),
         groups=op.groups,
-        transposed=True,
+        transposed=turned,
     )
     _convolution_block(lowering, node, geometry, value, out, weight, bias)
-    return Seen(out, lowering.seen(arguments["input"]).axes)
+    return Seen(out, order)
 
 
 def linear(lowering: Lowering, node: Node) -> Entry:
