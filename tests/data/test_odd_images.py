@@ -65,7 +65,6 @@ def test_the_harness_sees_what_it_looks_for(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_harness_sees_other_pixels() -> None:
     from bench import odd_images
-
     from tests.data.pictures import a_picture, encoded
 
     said = {"decodes": True, "size_upright": [16, 12], "rgb_sha256": "0" * 64}

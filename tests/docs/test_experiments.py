@@ -6,9 +6,9 @@ import shlex
 from typing import Any
 
 import pytest
-from bench import experiments
 from typer.testing import CliRunner
 
+from bench import experiments
 from pellucid.cli.app import app
 from pellucid.train import Plan, grid
 

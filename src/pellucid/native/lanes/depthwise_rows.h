@@ -6,17 +6,6 @@
 
 namespace pellucid::lanes::PELLUCID_ISA {
 
-// A vector that several multiply-adds use, loaded once: the compiler would read it from memory again for each.
-PELLUCID_INLINE Vector InRegister(const float* p) {
-  Vector v = Load(p);
-#if defined(__x86_64__)
-  __asm__("" : "+v"(v));
-#elif defined(__aarch64__)
-  __asm__("" : "+w"(v));
-#endif
-  return v;
-}
-
 // One pointer from which all of a block's addresses are constant distances.
 PELLUCID_INLINE const float* Base(const float* p) {
   __asm__("" : "+r"(p));

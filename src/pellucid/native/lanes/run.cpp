@@ -17,8 +17,10 @@
 uint64_t pellucid_cpu_features();
 
 namespace pellucid::lanes {
-#if defined(PELLUCID_HAS_X86_TARGETS)
+#if defined(PELLUCID_HAS_AVX512)
 namespace avx512 { extern const PellucidKernel kKernels[]; }
+#endif
+#if defined(PELLUCID_HAS_AVX2)
 namespace avx2 { extern const PellucidKernel kKernels[]; }
 #endif
 namespace portable { extern const PellucidKernel kKernels[]; }
@@ -33,11 +35,14 @@ struct Target {
   const PellucidKernel* kernels;
 };
 
-constexpr uint64_t kAvx512 = kPellucidAvx512F | kPellucidAvx512Bw | kPellucidAvx512Dq | kPellucidAvx512Vl | kPellucidFma;
+[[maybe_unused]] constexpr uint64_t kAvx512 =
+    kPellucidAvx512F | kPellucidAvx512Bw | kPellucidAvx512Dq | kPellucidAvx512Vl | kPellucidFma;
 
 const Target kTargets[] = {
-#if defined(PELLUCID_HAS_X86_TARGETS)
+#if defined(PELLUCID_HAS_AVX512)
     {"avx512", 16, kAvx512, pellucid::lanes::avx512::kKernels},
+#endif
+#if defined(PELLUCID_HAS_AVX2)
     {"avx2", 8, kPellucidAvx2 | kPellucidFma, pellucid::lanes::avx2::kKernels},
 #endif
     {"portable", 4, 0, pellucid::lanes::portable::kKernels},

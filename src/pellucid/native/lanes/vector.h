@@ -28,10 +28,9 @@ PELLUCID_INLINE Vector Select(Integers mask, Vector a, Vector b) { return mask ?
 // NaN wins, as in PyTorch's max and relu.
 PELLUCID_INLINE Vector Max(Vector a, Vector b) { return (a > b) | (a != a) ? a : b; }
 
-// A number that many multiply-adds use, as a register: without this the compiler reads it from memory again for each, and
-// loads become the bottleneck where a core has two multiply-adds a cycle.
-PELLUCID_INLINE Vector InRegister(float s) {
-  Vector v = Splat(s);
+// What many multiply-adds use, as a register: without this the compiler reads it from memory again for each, and loads
+// become the bottleneck where a core has two multiply-adds a cycle.
+PELLUCID_INLINE Vector Kept(Vector v) {
 #if defined(__x86_64__)
   __asm__("" : "+v"(v));
 #elif defined(__aarch64__)
@@ -39,6 +38,8 @@ PELLUCID_INLINE Vector InRegister(float s) {
 #endif
   return v;
 }
+PELLUCID_INLINE Vector InRegister(float s) { return Kept(Splat(s)); }
+PELLUCID_INLINE Vector LoadOnce(const float* p) { return Kept(Load(p)); }
 
 PELLUCID_INLINE float Sum(Vector v) {  // over the lanes, pairwise, in a fixed order
   float s[kLanes];
@@ -71,13 +72,9 @@ PELLUCID_INLINE void Transpose(Vector* r) {  // 16 x 16, in steps of 8, 4, 2, 1
   PELLUCID_STEP(1, r[i] = PELLUCID_SHUFFLE(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
                 r[i + 1] = PELLUCID_SHUFFLE(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);)
 }
-// Lane i of the result is the sum over the lanes of a[i], for 16 vectors: 30 shuffles and 15 additions.
-PELLUCID_INLINE Vector LaneSums(const Vector* a) {
-  Vector b[8], c[4], d[2];
-  PELLUCID_UNROLL(8)
-  for (int i = 0; i < 8; i++)
-    b[i] = PELLUCID_SHUFFLE(a[i], a[i + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-           PELLUCID_SHUFFLE(a[i], a[i + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+// What is left of the sums over the lanes of a[0..15] once b[i] holds, half by half, a[i] and a[i + 8] folded once.
+PELLUCID_INLINE Vector LaneSumsOfFolded(const Vector* b) {
+  Vector c[4], d[2];
   PELLUCID_UNROLL(4)
   for (int i = 0; i < 4; i++)
     c[i] = PELLUCID_SHUFFLE(b[i], b[i + 4], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) +
@@ -88,6 +85,15 @@ PELLUCID_INLINE Vector LaneSums(const Vector* a) {
            PELLUCID_SHUFFLE(c[i], c[i + 2], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
   return PELLUCID_SHUFFLE(d[0], d[1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +
          PELLUCID_SHUFFLE(d[0], d[1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+}
+// Lane i of the result is the sum over the lanes of a[i], for 16 vectors: 30 shuffles and 15 additions.
+PELLUCID_INLINE Vector LaneSums(const Vector* a) {
+  Vector b[8];
+  PELLUCID_UNROLL(8)
+  for (int i = 0; i < 8; i++)
+    b[i] = PELLUCID_SHUFFLE(a[i], a[i + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+           PELLUCID_SHUFFLE(a[i], a[i + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  return LaneSumsOfFolded(b);
 }
 #undef PELLUCID_STEP
 #else

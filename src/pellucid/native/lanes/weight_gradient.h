@@ -61,17 +61,6 @@ PELLUCID_INLINE Range Inside(int64_t count, int64_t size, int64_t stride, int64_
   return {first, Most(first, Least(count, DivideUp(size - offset, stride)))};
 }
 
-// A vector that several multiply-adds use: loaded once, where the compiler would read it again for each.
-PELLUCID_INLINE Vector LoadOnce(const float* p) {
-  Vector v = Load(p);
-#if defined(__x86_64__)
-  __asm__("" : "+v"(v));
-#elif defined(__aarch64__)
-  __asm__("" : "+w"(v));
-#endif
-  return v;
-}
-
 // sums[0, n) added to w[0, n).
 PELLUCID_INLINE void AddRow(const float* sums, int64_t n, float* w) {
   int64_t i = 0;

@@ -171,21 +171,12 @@ PELLUCID_INLINE Vector LaneSumsAt(const float* vectors) {
 #if PELLUCID_LANES == 16
   typedef float Half __attribute__((vector_size(32), aligned(32), may_alias));
   const Half* h = reinterpret_cast<const Half*>(vectors);
-  Vector b[8], c[4], d[2];
+  Vector b[8];
   PELLUCID_UNROLL(8)
   for (int i = 0; i < 8; i++)
     b[i] = PELLUCID_SHUFFLE(h[2 * i], h[2 * i + 16], 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) +
            PELLUCID_SHUFFLE(h[2 * i + 1], h[2 * i + 17], 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  PELLUCID_UNROLL(4)
-  for (int i = 0; i < 4; i++)
-    c[i] = PELLUCID_SHUFFLE(b[i], b[i + 4], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) +
-           PELLUCID_SHUFFLE(b[i], b[i + 4], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
-  PELLUCID_UNROLL(2)
-  for (int i = 0; i < 2; i++)
-    d[i] = PELLUCID_SHUFFLE(c[i], c[i + 2], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
-           PELLUCID_SHUFFLE(c[i], c[i + 2], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-  return PELLUCID_SHUFFLE(d[0], d[1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +
-         PELLUCID_SHUFFLE(d[0], d[1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+  return LaneSumsOfFolded(b);
 #else
   Vector a[kLanes];
   PELLUCID_UNROLL(8)

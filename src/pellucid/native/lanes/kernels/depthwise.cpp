@@ -62,7 +62,7 @@ PELLUCID_INLINE void ComputeBlock(const Row& a, int32_t j) {
       PELLUCID_UNROLL(32)
       for (int v = 0; v < (kCount - 1) * kStep + kTaps; v++) {
         if (v % kStep >= kTaps) continue;
-        const Vector x = InRegister(row + v * kLanes);
+        const Vector x = LoadOnce(row + v * kLanes);
         PELLUCID_UNROLL(8)
         for (int t = 0; t < kTaps; t++)
           if (v >= t && (v - t) % kStep == 0 && (v - t) / kStep < kCount) sum[(v - t) / kStep] += x * tap[t];

@@ -21,11 +21,11 @@ template <int kTaps, int kStep, int kChains, int kCount>
 PELLUCID_INLINE void AddBlock(const float* x, const float* dy, Vector* sums) {
   Vector d[kCount];
   PELLUCID_UNROLL(8)
-  for (int b = 0; b < kCount; b++) d[b] = InRegister(dy + b * kLanes);
+  for (int b = 0; b < kCount; b++) d[b] = LoadOnce(dy + b * kLanes);
   PELLUCID_UNROLL(32)
   for (int v = 0; v < (kCount - 1) * kStep + kTaps; v++) {
     if (v % kStep >= kTaps) continue;
-    const Vector in = InRegister(x + v * kLanes);
+    const Vector in = LoadOnce(x + v * kLanes);
     PELLUCID_UNROLL(8)
     for (int t = 0; t < kTaps; t++)
       if (v >= t && (v - t) % kStep == 0 && (v - t) / kStep < kCount)

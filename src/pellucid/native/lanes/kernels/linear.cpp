@@ -28,15 +28,6 @@ constexpr int RowsFor(int groups) {
   return groups >= 4 ? 3 : groups == 2 ? 6 : 8;
 }
 
-// Keeps what several multiply-adds use in a register, where the compiler would read it again for each.
-PELLUCID_INLINE void Hold(Vector& v) {
-#if defined(__x86_64__)
-  __asm__("" : "+v"(v));
-#elif defined(__aarch64__)
-  __asm__("" : "+w"(v));
-#endif
-}
-
 struct Product {
   const float* in;     // [G][J][L]
   const float* w;      // weight(0, 0)
@@ -76,8 +67,7 @@ void Block(const Product& p, int64_t g, int64_t m, Range j, bool more) {
       for (int i = 0; i < MB; i++) s[i] = InRegister(w[i * across]);
       PELLUCID_UNROLL(12)
       for (int b = 0; b < GB; b++) {
-        Vector v = Load(in + b * in_group);
-        Hold(v);
+        const Vector v = LoadOnce(in + b * in_group);
         PELLUCID_UNROLL(12)
         for (int i = 0; i < MB; i++) sum[b][i] += v * s[i];
       }
@@ -219,7 +209,7 @@ void Back(const float* y, const float* w, int64_t terms, float* sums) {
   for (; terms > 0; terms--, y += kLanes, w += kPanel) {
     Vector v[kVectors];
     PELLUCID_UNROLL(8)
-    for (int i = 0; i < kVectors; i++) v[i] = Load(w + i * kLanes), Hold(v[i]);
+    for (int i = 0; i < kVectors; i++) v[i] = LoadOnce(w + i * kLanes);
     PELLUCID_UNROLL(8)
     for (int n = 0; n < NB; n++) {
       const Vector d = InRegister(y[n]);
