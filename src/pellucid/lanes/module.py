@@ -65,7 +65,9 @@ class Lanes(nn.Module):
     reasons: dict[str, str]
     _settings: dict[str, Any]
     _parts: tuple[nn.Module, ...]
+    _hooks: tuple[Mapping[int, Any], ...]
     _owners: Mapping[str, tuple[nn.Module, str]]
+    _trainable: _Trainable
     _library: Library
     _pool: Pool
     _chooser: Chooser
@@ -87,7 +89,9 @@ class Lanes(nn.Module):
         # The same dictionaries: the same names in state_dict, and whatever is put into one is in the other.
         own["_parameters"], own["_buffers"], own["_modules"] = module._parameters, module._buffers, module._modules
         own["_parts"] = tuple(module.modules())
+        own["_hooks"] = tuple(getattr(part, hooks) for part in own["_parts"] for hooks in _HOOKS)
         own["_owners"] = _owners(module)
+        own["_trainable"] = _Trainable(own["_owners"])
         own["_library"] = library(instructions)
         own["_pool"] = Pool(self._library)
         own["_chooser"] = Chooser(self._library, exact=exact, tune=tune, choices=choices)
@@ -125,23 +129,22 @@ class Lanes(nn.Module):
         if plan is None:
             return self.module(*inputs)
         if not plan.need.gradients:
-            frame = plan.forward(inputs, self._pool, self.tensor_of)
+            with torch.no_grad():
+                frame = plan.forward(inputs, self._pool, self.tensor_of)
             outputs = plan.outputs(frame)
             self._pool.give(frame.arena)
         else:
-            names = tuple(sorted(plan.need.parameters))
-            outputs = _Pass.apply(  # type: ignore[no-untyped-call]
-                self, plan, names, len(inputs), *inputs, *map(self.tensor_of, names)
-            )
+            parameters = [self.tensor_of(name) for name in plan.parameters]
+            outputs = _Pass.apply(self, plan, len(inputs), *inputs, *parameters)  # type: ignore[no-untyped-call]
         return outputs[0] if len(outputs) == 1 else outputs
 
     def plan_for(self, inputs: Sequence[Tensor]) -> Plan | None:
         """The plan for such a batch, made at its first use; None where the network as a whole runs on PyTorch."""
         gradients = torch.is_grad_enabled()
-        wanted = frozenset(name for name, part in self._trainable() if gradients)
-        asks = tuple(gradients and tensor.requires_grad for tensor in inputs)
-        shapes = tuple((tuple(tensor.shape), tensor.dtype) for tensor in inputs)
-        modes = tuple(part.training for part in self._parts)
+        wanted = self._trainable.names() if gradients else frozenset()
+        asks = tuple([gradients and tensor.requires_grad for tensor in inputs])
+        shapes = tuple([(tuple(tensor.shape), tensor.dtype) for tensor in inputs])
+        modes = tuple([part.training for part in self._parts])
         need = Need(int(inputs[0].shape[0]), torch.get_num_threads(), asks, wanted, bool(wanted) or any(asks))
         key = (shapes, modes, need)
         if key not in self._plans:
@@ -155,17 +158,6 @@ class Lanes(nn.Module):
                 self._plans[key] = None
         plan: Plan | None = self._plans[key]
         return plan
-
-    def _trainable(self) -> list[tuple[str, Tensor]]:
-        """Each parameter that is trained, once, by its first name."""
-        seen: dict[int, str] = {}
-        found: list[tuple[str, Tensor]] = []
-        for name, (part, attribute) in self._owners.items():
-            tensor = part._parameters.get(attribute)
-            if tensor is not None and tensor.requires_grad and id(tensor) not in seen:
-                seen[id(tensor)] = name
-                found.append((name, tensor))
-        return found
 
     def _graph(self, inputs: Sequence[Tensor], shapes: tuple[Any, ...], modes: tuple[bool, ...]) -> Graph | None:
         """The captured network, with a symbolic batch; None where PyTorch has to run it whole."""
@@ -204,13 +196,13 @@ class Lanes(nn.Module):
         """Raise UsageError where the engine cannot stand in for the network: autocast, hooks on inner modules."""
         if torch.is_autocast_enabled("cpu"):
             raise UsageError("lanes computes in float32 and autocast asks for less", fits="the module itself")
-        for part in self._parts:
-            if any(getattr(part, hooks) for hooks in _HOOKS):
-                name = next(name for name, own in self.module.named_modules() if own is part)
-                raise UsageError(
-                    f"there is a hook on {name or 'the network'}, and lanes runs no module by itself",
-                    fits="the module itself, or pellucid.look",
-                )
+        if any(self._hooks):
+            hooked = next(part for part in self._parts if any(getattr(part, hooks) for hooks in _HOOKS))
+            name = next(name for name, own in self.module.named_modules() if own is hooked)
+            raise UsageError(
+                f"there is a hook on {name or 'the network'}, and lanes runs no module by itself",
+                fits="the module itself, or pellucid.look",
+            )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Lanes:
         return Lanes(copy.deepcopy(self.module, memo), **self._settings, choices=self.choices)
@@ -239,15 +231,36 @@ def _owners(module: nn.Module) -> Mapping[str, tuple[nn.Module, str]]:
     }
 
 
+class _Trainable:
+    """Which parameters are trained: looked up at each pass, worked out anew where one was replaced or frozen."""
+
+    def __init__(self, owners: Mapping[str, tuple[nn.Module, str]]) -> None:
+        self._owners = [(name, part._parameters, key) for name, (part, key) in owners.items()]
+        self._state: tuple[list[int], list[bool]] = [], []
+        self._names = frozenset[str]()
+
+    def names(self) -> frozenset[str]:
+        """Each parameter that is trained, once, by its first name."""
+        tensors = [parameters.get(key) for _, parameters, key in self._owners]
+        state = list(map(id, tensors)), [tensor is not None and tensor.requires_grad for tensor in tensors]
+        if state != self._state:
+            first: dict[int, str] = {}
+            for (name, *_), own, trained in zip(self._owners, *state, strict=True):
+                if trained:
+                    first.setdefault(own, name)
+            self._state, self._names = state, frozenset(first.values())
+        return self._names
+
+
 class _Pass(torch.autograd.Function):
     """One pass forward and its way back, as one operation of autograd."""
 
     @staticmethod
-    def forward(ctx: Any, lanes: Lanes, plan: Plan, names: tuple[str, ...], count: int, *tensors: Tensor) -> Any:
+    def forward(ctx: Any, lanes: Lanes, plan: Plan, count: int, *tensors: Tensor) -> Any:
         frame = plan.forward(tensors[:count], lanes._pool, lanes.tensor_of)
-        ctx.lanes, ctx.plan, ctx.names, ctx.frame = lanes, plan, names, frame
-        ctx.versions = [tensor._version for tensor in tensors[count:]]
+        ctx.lanes, ctx.plan, ctx.frame = lanes, plan, frame
         ctx.parameters = tensors[count:]
+        ctx.versions = [tensor._version for tensor in ctx.parameters]
         ctx.set_materialize_grads(False)
         outputs = plan.outputs(frame)
         frame.let_go()
@@ -260,7 +273,7 @@ class _Pass(torch.autograd.Function):
         frame: Frame | None = ctx.frame
         if frame is None:
             raise UsageError("this way back was gone already", fits="backward(retain_graph=True) the first time")
-        if any(tensor._version != version for tensor, version in zip(ctx.parameters, ctx.versions, strict=True)):
+        if ctx.versions != [tensor._version for tensor in ctx.parameters]:
             raise UsageError("a parameter was changed in place between the pass and its way back")
         frame.keeps_graph = torch._C._autograd._get_current_graph_task_keep_graph()
         if frame.keeps_graph:
@@ -270,10 +283,7 @@ class _Pass(torch.autograd.Function):
             ctx.frame = None
         plan: Plan = ctx.plan
         plan.backward(frame, gradients)
-        found = plan.parameter_gradients(frame)
-        names = [own.name for own in plan.graph.inputs]
-        inputs = [
-            frame.gradients.get(name) if wanted else None for name, wanted in zip(names, plan.need.inputs, strict=True)
-        ]
+        inputs = plan.input_gradients(frame)
+        parameters = plan.parameter_gradients(frame)
         ctx.lanes._pool.give(frame.arena)
-        return (None, None, None, None, *inputs, *(found.get(name) for name in ctx.names))
+        return (None, None, None, *inputs, *parameters)

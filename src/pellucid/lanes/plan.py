@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,17 +49,20 @@ class Plan:
         self.arena = place([forward, backward], build.groups, need.threads)
         self._forward = Program(library, forward, self.arena, build.groups, build.slots)
         self._backward = Program(library, backward, self.arena, build.groups, build.slots)
+        self.parameters = tuple(sorted(need.parameters))
+        uses = [build.gradient_uses.get(name, ()) for name in self.parameters]
+        self._gradients = [(*own, name) for own, name in zip(uses, self.parameters, strict=True)]  # in a frame
+        self._inputs = [own.name for own in graph.inputs]
         self._lock = threading.Lock()  # steps and their arguments are the plan's: one pass at a time
 
     def forward(
         self, inputs: Sequence[Tensor], pool: Pool, tensor_of: Callable[[str], Tensor], seconds: bool = False
     ) -> Frame:
-        """One pass; the frame holds what it gave and what its way back needs."""
+        """One pass; the frame holds what it gave and what its way back needs. Autograd must not be recording."""
         frame = Frame(self.build.bases, self.build.slot_shapes, pool.take(self.arena.bytes), tensor_of)
         frame.seconds = {} if seconds else None
-        names = (own.name for own in self.graph.inputs)
-        frame.tensors = {name: tensor.detach() for name, tensor in zip(names, inputs, strict=True)}
-        with self._lock, torch.no_grad():
+        frame.tensors = {name: tensor.detach() for name, tensor in zip(self._inputs, inputs, strict=True)}
+        with self._lock:
             self._forward(frame)
             if self.lowered.counters:
                 torch._foreach_add_([tensor_of(name) for name in self.lowered.counters], 1)
@@ -76,16 +79,16 @@ class Plan:
                 frame.add_gradient(slot, gradient.detach().contiguous())
         for slot in self.lowered.outputs:
             frame.complete_gradient(slot)
-        with self._lock, torch.no_grad():
+        with self._lock:
             self._backward(frame)
 
-    def parameter_gradients(self, frame: Frame) -> Mapping[str, Tensor]:
-        """dL/d(parameter) for every parameter that is wanted and that the network uses."""
-        found: dict[str, Tensor] = {}
-        for name in self.need.parameters:
-            parts = [frame.parameter_gradients.get(base) for base in self.build.gradient_uses.get(name, ())]
-            parts.append(frame.parameter_gradients.get(name))
-            given = [part for part in parts if part is not None]
-            if given:
-                found[name] = given[0] if len(given) == 1 else torch.stack(given).sum(0)
-        return found
+    def input_gradients(self, frame: Frame) -> list[Tensor | None]:
+        """dL/d(input) for every input; None where it is not wanted."""
+        wanted = zip(self._inputs, self.need.inputs, strict=True)
+        return [frame.gradients.get(name) if asked else None for name, asked in wanted]
+
+    def parameter_gradients(self, frame: Frame) -> list[Tensor | None]:
+        """dL/d(parameter) for every one of ``parameters``; None for one that the network does not use."""
+        found = frame.parameter_gradients
+        parts = [[found[base] for base in bases if base in found] for bases in self._gradients]
+        return [(own[0] if len(own) == 1 else torch.stack(own).sum(0)) if own else None for own in parts]

@@ -247,6 +247,7 @@ def _measured(lowered: Lanes, plan: Plan, inputs: tuple[Tensor, ...]) -> tuple[d
     return {key: median(one.get(key, 0.0) for one in rounds) for key in keys}, median(whole)
 
 
+@torch.no_grad()
 def _round(lowered: Lanes, plan: Plan, inputs: tuple[Tensor, ...]) -> dict[tuple[int, str], float]:
     """Seconds of one pass and its way back."""
     pool: Pool = vars(lowered)["_pool"]

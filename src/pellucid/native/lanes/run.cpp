@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include <atomic>
 
 #include "arguments.h"
+#include "company.h"
 #include "scratch.h"
 #include "step.h"
 
@@ -61,12 +61,6 @@ const Entry kEntries[] = {
 };
 constexpr int32_t kEntryCount = sizeof kEntries / sizeof kEntries[0];
 
-double Now() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
-}
-
 // Denormal numbers cost a hundred cycles each and mean nothing here; the thread's own mode is put back afterwards.
 struct DenormalsFlushed {
 #if defined(__SSE2__)
@@ -88,6 +82,7 @@ struct Region {
   int64_t first, last;  // steps
   int64_t units;
   std::atomic<int64_t> next{0};
+  std::atomic<double> done{0};  // when the first thread found nothing left to do
 };
 
 void Call(const Region& region, int64_t step, const PellucidUnits& range) {
@@ -118,6 +113,8 @@ void Work(int64_t begin, int64_t end, void* context) {
       else
         Call(region, region.first, PellucidUnits{unit, unit + 1, 0, unit == 0, int32_t(thread)});
     }
+  double before = 0;
+  region.done.compare_exchange_strong(before, Now(), std::memory_order_relaxed);
 }
 
 int64_t Workers(const PellucidRun& run, int64_t units) { return units < run.threads ? units : run.threads; }
@@ -141,6 +138,8 @@ void* Aligned(int64_t bytes) {
 #endif
   return memory;
 }
+
+Company company;
 
 }  // namespace
 
@@ -189,10 +188,13 @@ void pellucid_lanes_run(const PellucidRun* run) {
       region.units = run->slots;
     }
     const int64_t workers = Workers(*run, region.units);
-    if (workers > 1 && run->parallel_for != nullptr)
+    const double began = Now();
+    if (workers > 1 && run->parallel_for != nullptr && !company.IsThere(began)) {
       run->parallel_for(0, workers, 1, Work, &region);
-    else
+      company.Saw(began, region.done, Now(), region.units, workers, run->parallel_for);
+    } else {
       Work(0, 1, &region);
+    }
     step = region.last;
   }
 }
