@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kWideTiles = 3;                  // of a chunk
 constexpr int kBlocks = kLanes == 16 ? 2 : 1;  // of kernels that are multiplied at once
-constexpr int kAtOnce = 8;                     // lines that are fetched together
+constexpr int64_t kPaceUnit = 256;
 constexpr int64_t kNearPoints = 200 << 10;     // bytes of the points that stay in L2 while all kernels use them
 
 template <int M>
@@ -64,6 +64,14 @@ struct WideProduct {
   float* products;
   int64_t inputs;        // channels to sum over
   int64_t weight_block;  // floats from one block of kernels to the next
+  const float* ahead;    // what is fetched to L2 meanwhile,
+  int64_t pace;          // so many lines / kPaceUnit with each channel: a burst would hold up the points
+};
+
+// Lines of what is needed next, for each block of products.
+struct Fetching {
+  const float* at;
+  int64_t lines;
 };
 
 // BLOCKS x 4 kernels x TILES, summed over all channels: the kernels' weights stay in L1 for all chunks that are near, and
@@ -71,7 +79,8 @@ struct WideProduct {
 template <int BLOCKS, int TILES>
 PELLUCID_INLINE void MultiplyNear(const WideProduct& p) {
   constexpr int kKernels = BLOCKS * kKernelBlock, kAheadChannels = 12;
-  const float *points = p.points, *weights = p.weights, *next = p.next_weights;
+  const float *points = p.points, *weights = p.weights, *next = p.next_weights, *ahead = p.ahead;
+  int64_t fetched = 0;
   Vector sum[kKernels][TILES] = {};
   for (int64_t c = 0; c < p.inputs; c++) {
     Vector x[TILES];
@@ -88,6 +97,8 @@ PELLUCID_INLINE void MultiplyNear(const WideProduct& p) {
       PELLUCID_UNROLL(8)
       for (int t = 0; t < TILES; t++) sum[k][t] += x[t] * w;
     }
+    __builtin_prefetch(ahead + fetched / kPaceUnit * kLine, 0, 2);
+    fetched += p.pace;
     points += TILES * kLanes;
     weights += kKernelBlock;
     next += kKernelBlock;
@@ -111,7 +122,7 @@ __attribute__((noinline)) void MultiplyTilesNear(const WideProduct& p, int64_t t
 // Chunks [begin, end) times kernels in groups [first, last), one point.
 template <int M>
 void MultiplyChunks(const WinogradArguments& a, const Wide<M>& wide, int64_t point, int64_t begin, int64_t end,
-                    int64_t first, int64_t last, Ahead& ahead) {
+                    int64_t first, int64_t last, Fetching ahead) {
   const int64_t C = wide.n.C, kernels = wide.weights.kernels;
   for (int64_t group = first; group < last; group++) {
     const int64_t blocks = wide.weights.blocks(group);
@@ -128,8 +139,10 @@ void MultiplyChunks(const WinogradArguments& a, const Wide<M>& wide, int64_t poi
                                   next,
                                   a.products + point * wide.product_plane + (at * kernels + k * size) * kLanes,
                                   C,
-                                  wide.weights.block_floats()};
-        ahead.Step();
+                                  wide.weights.block_floats(),
+                                  ahead.at,
+                                  (ahead.lines * kPaceUnit + C - 1) / C};
+        ahead.at += ahead.lines * kLine;
         if (blocks - block >= kBlocks)
           MultiplyTilesNear<kBlocks>(product, size);
         else
@@ -149,20 +162,12 @@ void WideProducts(const WinogradArguments& a, int64_t unit) {
   const Blocks near(wide.chunks.count, Most(1, kNearPoints / (kWideTiles * wide.n.C * kLanes * 4)));
   for (int64_t i = 0; i < near.count; i++) {
     // Meanwhile the next points are fetched; the next unit's are most likely this thread's or its neighbour's.
-    Ahead ahead{};
     const bool ends = i + 1 == near.count;
-    const int64_t next_point = ends ? point + 1 : point, next = ends ? 0 : i + 1;
-    if (next_point < wide.kPoints) {
-      const int64_t from = wide.chunks.begin(near.begin(next)), to = wide.chunks.begin(near.begin(next + 1));
-      ahead.first = {a.points + next_point * wide.point_plane + from * wide.n.C * kLanes,
-                     kAtOnce * kLanes,
-                     0,
-                     {{0, 1, kAtOnce}},
-                     1,
-                     (to - from) * wide.n.C / kAtOnce,
-                     0};
-      ahead.Pace((last - first) * (kKernelGroup / kKernelBlock / kBlocks) * near.length(i));
-    }
+    const int64_t next_point = ends && point + 1 < wide.kPoints ? point + 1 : point, next = ends ? 0 : i + 1;
+    const int64_t from = wide.chunks.begin(near.begin(next)), to = wide.chunks.begin(near.begin(next + 1));
+    const int64_t steps = (last - first) * (kKernelGroup / kKernelBlock / kBlocks) * near.length(i);
+    const int64_t lines = (to - from) * wide.n.C * kLanes / kLine;
+    const Fetching ahead{a.points + next_point * wide.point_plane + from * wide.n.C * kLanes, (lines + steps - 1) / steps};
     MultiplyChunks(a, wide, point, near.begin(i), near.begin(i + 1), first, last, ahead);
   }
   EndStreams();
