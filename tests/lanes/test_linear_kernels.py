@@ -15,7 +15,17 @@ from tests.lanes.lane_arrays import GUARD, Floats, Lanes, aligned, on_target, ra
 
 TARGETS = ("avx512", "avx2", "portable")
 # Pictures, inputs, outputs.
-SHAPES = ((5, 7, 3), (16, 64, 10), (37, 130, 25), (70, 33, 50), (128, 84, 10), (130, 200, 97), (250, 3, 5), (1, 1, 1))
+SHAPES = (
+    (5, 7, 3),
+    (16, 64, 10),
+    (37, 130, 25),
+    (70, 33, 50),
+    (128, 84, 10),
+    (130, 200, 97),
+    (20, 600, 17),
+    (250, 3, 5),
+    (1, 1, 1),
+)
 
 
 @dataclass(frozen=True)
@@ -93,26 +103,19 @@ def input_gradient(of: Layer, block: int, before: Floats | None) -> Floats:
     return x.read()
 
 
-def weight_gradient(of: Layer, block: int, slots: int = 1) -> tuple[Floats, Floats]:
-    """dL/dw and dL/dbias by blocks of outputs, or by groups over so many slots."""
+def weight_gradient(of: Layer, block: int, *, only_bias: bool = False) -> tuple[Floats, Floats]:
+    """dL/dw, left alone where nobody wants it, and dL/dbias, by blocks of outputs."""
     x, dy = of.lanes(of.x), of.lanes(of.dy, dead=0.0)
     outputs, inputs = of.w.shape
-    n, slot = of.w.size, of.w.size + outputs + 3
-    memory, packed = aligned(slots * slot), aligned(-(-inputs // 64) * 64 * x.groups * of.lib.lanes)
-    more: dict[str, Any] = {
-        "w": memory.ctypes.data,
-        "bias": memory.ctypes.data + 4 * n,
-        "w_slot": slot,
-        "packed": packed.ctypes.data,
-    }
-    if block:
+    n = of.w.size
+    memory, packed = aligned(n + outputs + 3), aligned(-(-inputs // 64) * 64 * x.groups * of.lib.lanes)
+    more: dict[str, Any] = {"bias": memory.ctypes.data + 4 * n}
+    if not only_bias:
+        more |= {"w": memory.ctypes.data, "packed": packed.ctypes.data}
         of.call("linear_pack", x, dy, **more)
-        of.call("linear_weight_gradient_blocks", x, dy, units=-(-outputs // block), block=block, **more)
-    else:
-        of.call("linear_weight_gradient", x, dy, slots=slots, **more)
-    assert (memory.reshape(slots, slot)[:, n + outputs :] == GUARD).all(), "wrote past the gradients"
-    whole = memory.reshape(slots, slot).sum(0)
-    return whole[:n].reshape(outputs, inputs), whole[n : n + outputs]
+    of.call("linear_weight_gradient_blocks", x, dy, units=-(-outputs // block), block=block, **more)
+    assert (memory[n + outputs :] == GUARD).all(), "wrote past the gradients"
+    return memory[:n].reshape(outputs, inputs), memory[n : n + outputs]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -126,8 +129,18 @@ def test_exact_on_small_integers(target: str, shape: tuple[int, int, int], block
     assert numpy.array_equal(forward(of, block, bias=False), of.y - of.bias)
     assert numpy.array_equal(input_gradient(of, block, None), of.dx)
     assert numpy.array_equal(input_gradient(of, block, before), of.dx + before)
-    dw, db = weight_gradient(of, block, slots=1 if block else min(3, -(-shape[0] // of.lib.lanes)))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("block", [7, 100])
+def test_weight_gradient_is_exact_on_small_integers(target: str, shape: tuple[int, int, int], block: int) -> None:
+    of = layer(target, shape)
+    dw, db = weight_gradient(of, block)
     assert numpy.array_equal(dw, of.dw)
+    assert numpy.array_equal(db, of.dy.astype(float).sum(0))
+    untouched, db = weight_gradient(of, block, only_bias=True)
+    assert (untouched == GUARD).all()
     assert numpy.array_equal(db, of.dy.astype(float).sum(0))
 
 
@@ -135,7 +148,7 @@ def test_exact_on_small_integers(target: str, shape: tuple[int, int, int], block
 @pytest.mark.parametrize("block", [0, 24])
 def test_close_to_float64(target: str, block: int) -> None:
     of = layer(target, (130, 200, 97), small=False)
-    found_ones = (forward(of, block), input_gradient(of, block, None), weight_gradient(of, block)[0])
+    found_ones = (forward(of, block), input_gradient(of, block, None), weight_gradient(of, block or 5)[0])
     for found, expected in zip(found_ones, (of.y, of.dx, of.dw), strict=True):
         assert numpy.abs(found - expected).max() <= 1e-6 * numpy.abs(expected).max()
 

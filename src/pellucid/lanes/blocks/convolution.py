@@ -24,6 +24,7 @@ Pair = tuple[int, int]
 _PARTIAL_FLOATS = 150_000  # of weights: beyond, partial sums for each slot cost more than a barrier
 _PARTIAL_PIXELS = 64  # of an output: below, there is too little to sum for each slot
 _TINY_FLOATS = 10_000
+_UNIT_KERNELS = 128  # of a weight's gradient by blocks of kernels, at most
 _WINOGRAD_BY_GROUPS = 64 * 64  # C K: beyond, parts of the batch are fewer than slots
 _WINOGRAD_WIDE = 200 * 200  # C K: beyond, transformed weights go once through the caches for all groups
 _WIDE_FLOATS = 32 << 20  # of transformed numbers between the stages: a larger batch is done in several ranges of groups
@@ -241,7 +242,7 @@ class ConvolutionBlock(Block):
             self._winograd_weight_gradient(build, x, y, result, bias, int(algorithm[-1]))
             return
         if algorithm == "direct by blocks":
-            of_unit = 32 if geometry.K <= 128 else 64
+            of_unit = _kernels_of_unit(geometry.K, build.threads)
             units = -(-geometry.K // of_unit)
             kernel = "direct_weight_gradient_blocks"
             build.kernel(kernel, units=units, x=x, y=y, w=result, bias=bias, variant=of_unit, **fields)
@@ -320,6 +321,15 @@ class ConvolutionBlock(Block):
 def _block(build: Build) -> int:
     """Output channels of a register block of the direct kernels, kBlock of native/lanes/direct_block.h."""
     return 8 if build.lanes == 16 else 4
+
+
+def _kernels_of_unit(kernels: int, threads: int) -> int:
+    """How many of the weight's gradient one thread does at a time: as many for each thread, and at most 128 at once.
+
+    Each unit turns all of x for itself, which many kernels pay for sooner.
+    """
+    rounds = -(-kernels // (threads * _UNIT_KERNELS))
+    return _up(-(-kernels // (threads * rounds)), 8)
 
 
 def _tiles(height: int, width: int, tile: int) -> int:

@@ -1,8 +1,9 @@
 """Linear layers over the features of each picture.
 
-A small layer goes by groups, so that it stays in one region with its neighbours and their features in the cache; the
-weight's gradient is then summed for each slot. A large one, whose weights come from memory, goes by blocks of outputs
-for all groups at once: each weight is read once, and its gradient written once.
+A small layer goes by groups, so that it stays in one region with its neighbours and their features in the cache. A
+large one, whose weights come from memory, goes by blocks of outputs for all groups at once: each weight is read once.
+The weight's gradient always goes that way, and is written once: sums for each slot would cost more to add up than the
+products themselves. A small layer's waits for the end of the pass, where it breaks no region.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pellucid.lanes.blocks.base import Block
 
 if TYPE_CHECKING:
-    from pellucid.lanes.build import Build
-    from pellucid.lanes.values import Base, Memory, Value
+    from pellucid.lanes.build import Build, Where
+    from pellucid.lanes.values import Memory, Value
 
 __all__ = ["LinearBlock"]
 
@@ -21,6 +22,7 @@ _WIDE_FLOATS = 65_536  # of weights: beyond, they do not stay in a core's cache 
 _PANEL = 64  # features that stand together where the kernels exchange pictures and features
 _OUTPUTS = 48  # of a unit, at most: blocks of registers are 6
 _INPUTS = 512  # of a unit of the input's gradient, at most: whole panels, and pieces of rows that memory likes
+_SMALL_MACS = 4_000_000  # of a weight's gradient: below, a second thread is hardly awake before the first is done
 _MOST_UNITS = 8  # below, smaller blocks keep more threads busy
 
 
@@ -73,39 +75,16 @@ class LinearBlock(Block):
             return
         weight = build.parameter_gradient(self.weight) if wants_weight else None
         bias = build.parameter_gradient(self.bias) if wants_bias and self.bias is not None else None
-        if self._is_wide and weight is not None:
-            self._wide_weight_gradient(build, source, gradient, weight, bias)
-        else:
-            self._weight_gradient_by_groups(build, source, gradient, weight, bias)
-
-    def _wide_weight_gradient(
-        self, build: Build, source: Value, gradient: Value, weight: Base, bias: Base | None
-    ) -> None:
-        panels = -(-source.channels // _PANEL)
-        packed = build.memory(f"turned {source.name}", panels * _PANEL * build.groups * build.lanes)
-        build.kernel("linear_pack", x=source, packed=packed, **self._sizes(build))
-        block, units = _blocks(gradient.channels, 6, _OUTPUTS)
-        more: dict[str, Any] = {"y": gradient, "packed": packed, "w": weight, "bias": bias}
-        build.kernel("linear_weight_gradient_blocks", units=units, block=block, **self._sizes(build), **more)
-
-    def _weight_gradient_by_groups(
-        self, build: Build, source: Value, gradient: Value, weight: Base | None, bias: Base | None
-    ) -> None:
-        """Sums for each slot, which are added at the end; a single slot's are the gradients themselves."""
-        kernel, sizes, outputs = "linear_weight_gradient", self._sizes(build), gradient.channels
-        if build.slots == 1:
-            build.kernel(kernel, x=source, y=gradient, w=weight, bias=bias, **sizes)
-            return
-        n = 0 if weight is None else self._floats
-        floats = n + (0 if bias is None else outputs)
-        parts = build.memory(f"parts of d {self.weight}", build.slots * floats)
-        of_weight = None if weight is None else parts
-        of_bias = None if bias is None else parts.at(n)
-        build.kernel(kernel, x=source, y=gradient, w=of_weight, bias=of_bias, w_slot=floats, **sizes)
+        packed: Memory | None = None
+        where: Where = "here" if self._is_wide else "end"
         if weight is not None:
-            _sum_slots(build, parts, weight, n, floats)
-        if bias is not None:
-            _sum_slots(build, parts.at(n), bias, outputs, floats)
+            panels = -(-source.channels // _PANEL)
+            packed = build.memory(f"turned {source.name}", panels * _PANEL * build.groups * build.lanes)
+            build.kernel("linear_pack", x=source, packed=packed, **self._sizes(build))
+        is_small = self.macs(build.batch) <= _SMALL_MACS
+        block, units = (gradient.channels, 1) if is_small else _blocks(gradient.channels, 6, _OUTPUTS)
+        more: dict[str, Any] = {"y": gradient, "packed": packed, "w": weight, "bias": bias, **self._sizes(build)}
+        build.kernel("linear_weight_gradient_blocks", units=units, block=block, at=where, **more)
 
     def _sizes(self, build: Build) -> dict[str, Any]:
         (source,), (output,) = self.inputs, self.outputs
@@ -116,8 +95,3 @@ def _blocks(count: int, step: int, most: int) -> tuple[int, int]:
     """The size of a block, a multiple of ``step``, and how many there are: some for every thread, each a good while."""
     block = max(step, min(most, count // _MOST_UNITS // step * step))
     return block, -(-count // block)
-
-
-def _sum_slots(build: Build, parts: Memory, result: Base, n: int, slot_floats: int) -> None:
-    fields: dict[str, Any] = {"n": n, "slots": build.slots, "slot_floats": slot_floats}
-    build.kernel("sum_slots", units=-(-n // 4096), at="end", parts=parts, result=result, **fields)

@@ -10,12 +10,11 @@
 struct LinearArguments {
   float* x;       // [G][I][L], groups x_group floats apart
   float* y;       // [G][O][L], groups y_group floats apart
-  float* w;       // [O][I], as PyTorch has it; of the weight's gradient by groups [slots] of such, w_slot apart
-  float* bias;    // [O] or null; of the weight's gradient by groups [slots] of such, w_slot apart (w may be null too)
+  float* w;       // [O][I], as PyTorch has it; of the weight's gradient it may be null
+  float* bias;    // [O] or null
   float* packed;  // x with pictures and features exchanged: [I / 64][G L][64], I rounded up (linear_pack writes it)
   int64_t x_group;
   int64_t y_group;
-  int64_t w_slot;
   int32_t G;
   int32_t I;
   int32_t O;

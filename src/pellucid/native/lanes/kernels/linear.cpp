@@ -8,7 +8,7 @@
 // in pieces so that the groups' in[g, j] stay in L2, and those rows of weights in L1.
 //
 // The other two have features in the lanes. The weight's gradient splats dy, and x is turned to [I / 64][n][64] for it
-// (by linear_pack, or by the kernel itself); the input's gradient for all groups splats dy too, and turns its result:
+// by linear_pack; the input's gradient for all groups splats dy too, and turns its result:
 //
 //   dw[o, i .. i + L] = sum over n of dy[n, o] x[n, i .. i + L]
 //   dx[n, i .. i + L] = sum over o of dy[n, o] w[o, i .. i + L]
@@ -25,7 +25,7 @@ constexpr int kPanel = 64;                     // features of x that stand toget
 // How many m a block of registers holds for so many groups.
 constexpr int RowsFor(int groups) {
   if (kManyRegisters) return groups >= 4 ? 6 : 12;
-  return groups >= 4 ? 3 : groups == 2 ? 6 : 8;
+  return groups >= 4 ? 3 : groups >= 2 ? 6 : 8;
 }
 
 struct Product {
@@ -126,71 +126,60 @@ void Turn(const float* x, int64_t I, float* packed, int64_t panel_floats) {
 constexpr int kOutputs = 6;                       // of a block of registers
 constexpr int kVectors = kManyRegisters ? 4 : 2;  // of features
 
-// dw of OB outputs (dy from y on) and kVectors vectors of features (from x on) over all pictures of some groups. count:
-// features to write. more: whether onto what is there.
-template <int OB>
-void Gradient(const float* y, int64_t y_group, int64_t groups, const float* x, float* w, int64_t I, int64_t count,
-              bool more) {
-  constexpr int kFloats = kVectors * kLanes;
-  Vector sum[OB][kVectors] = {};
+// dw of OB outputs (dy from y on) and V vectors of features (from x on) over all pictures. count: features to write.
+template <int OB, int V>
+void Gradient(const float* y, int64_t y_group, int64_t groups, const float* x, float* w, int64_t I, int64_t count) {
+  Vector sum[OB][V] = {};
   for (int64_t g = 0; g < groups; g++, y += y_group)
     for (int l = 0; l < kLanes; l++, x += kPanel) {
-      Vector v[kVectors];
+      Vector v[V];
       PELLUCID_UNROLL(8)
-      for (int i = 0; i < kVectors; i++) v[i] = Load(x + i * kLanes);
+      for (int i = 0; i < V; i++) v[i] = Load(x + i * kLanes);
       PELLUCID_UNROLL(8)
       for (int o = 0; o < OB; o++) {
         const Vector d = InRegister(y[o * kLanes + l]);
         PELLUCID_UNROLL(8)
-        for (int i = 0; i < kVectors; i++) sum[o][i] += d * v[i];
+        for (int i = 0; i < V; i++) sum[o][i] += d * v[i];
       }
     }
-  if (count >= kFloats) {
-    PELLUCID_UNROLL(8)
-    for (int o = 0; o < OB; o++)
-      PELLUCID_UNROLL(8)
-      for (int i = 0; i < kVectors; i++) {
-        float* to = w + o * I + i * kLanes;
-        Vector before{};
-        if (more) memcpy(&before, to, sizeof before);
-        before += sum[o][i];
-        memcpy(to, &before, sizeof before);
-      }
-    return;
-  }
+  PELLUCID_UNROLL(8)
   for (int o = 0; o < OB; o++) {
-    float row[kFloats];
-    memcpy(row, sum[o], sizeof row);
-    for (int64_t i = 0; i < count; i++) w[o * I + i] = (more ? w[o * I + i] : 0.0f) + row[i];
+    float row[V * kLanes];
+    PELLUCID_UNROLL(8)
+    for (int i = 0; i < V; i++) memcpy(row + i * kLanes, &sum[o][i], sizeof sum[o][i]);
+    if (count >= V * kLanes)
+      memcpy(w + o * I, row, sizeof row);
+    else
+      memcpy(w + o * I, row, size_t(count) * sizeof(float));
   }
 }
 
-typedef void (*GradientFunction)(const float*, int64_t, int64_t, const float*, float*, int64_t, int64_t, bool);
+typedef void (*GradientFunction)(const float*, int64_t, int64_t, const float*, float*, int64_t, int64_t);
 
-template <int OB = kOutputs>
-GradientFunction ChooseGradient(int64_t outputs) {
+template <int V = kVectors, int OB = kOutputs>
+GradientFunction ChooseGradient(int64_t outputs, int64_t features) {
+  if constexpr (V > 1)
+    if (features <= (V - 1) * kLanes) return ChooseGradient<V - 1, OB>(outputs, features);
   if constexpr (OB > 1)
-    if (outputs < OB) return ChooseGradient<OB - 1>(outputs);
-  return Gradient<OB>;
+    if (outputs < OB) return ChooseGradient<V, OB - 1>(outputs, features);
+  return Gradient<OB, V>;
 }
 
-// dw and dbias (either may be null) of some outputs over groups whose x is turned in `packed`.
-void AddOutputs(const LinearArguments& a, const float* y, int64_t groups, const float* packed, Range outputs, float* w,
-                float* bias, bool more) {
+// dw and dbias (either may be null) of some outputs.
+void WriteOutputs(const LinearArguments& a, Range outputs) {
   const int64_t O = outputs.last - outputs.first, blocks = (O + kOutputs - 1) / kOutputs;
-  const int64_t panel_floats = groups * kLanes * kPanel;
-  for (int64_t i = 0; w != nullptr && i < a.I; i += kVectors * kLanes) {
-    const float* x = packed + i / kPanel * panel_floats + i % kPanel;
+  const int64_t panel_floats = a.G * kLanes * kPanel;
+  for (int64_t i = 0; a.w != nullptr && i < a.I; i += kVectors * kLanes) {
+    const float* x = a.packed + i / kPanel * panel_floats + i % kPanel;
     for (int64_t b = 0; b < blocks; b++) {
       const int64_t o = outputs.first + b * O / blocks, rows = outputs.first + (b + 1) * O / blocks - o;
-      ChooseGradient(rows)(y + o * kLanes, a.y_group, groups, x, w + o * a.I + i, a.I, a.I - i, more);
+      ChooseGradient(rows, a.I - i)(a.y + o * kLanes, a.y_group, a.G, x, a.w + o * a.I + i, a.I, a.I - i);
     }
   }
-  if (bias == nullptr) return;
-  for (int64_t o = outputs.first; o < outputs.last; o++) {
+  for (int64_t o = outputs.first; a.bias != nullptr && o < outputs.last; o++) {
     Vector sum{};
-    for (int64_t g = 0; g < groups; g++) sum += Load(y + g * a.y_group + o * kLanes);
-    bias[o] = (more ? bias[o] : 0.0f) + Sum(sum);
+    for (int64_t g = 0; g < a.G; g++) sum += Load(a.y + g * a.y_group + o * kLanes);
+    a.bias[o] = Sum(sum);
   }
 }
 
@@ -311,18 +300,6 @@ void LinearInputGradientBlocks(const void* arguments, const PellucidUnits* range
   for (int64_t i = range->begin * a.block; i < end; i += most) BackInputs(a, i, Least(most, end - i));
 }
 
-// By groups, into the slot's partial sums: w + slot * w_slot and bias + slot * w_slot, or null for what nobody wants.
-void LinearWeightGradient(const void* arguments, const PellucidUnits* range) {
-  const LinearArguments& a = *static_cast<const LinearArguments*>(arguments);
-  float* w = a.w != nullptr ? a.w + range->slot * a.w_slot : nullptr;
-  float* bias = a.bias != nullptr ? a.bias + range->slot * a.w_slot : nullptr;
-  float* packed = pellucid_lanes_scratch(0, Panels(a.I) * kPanel * kLanes);
-  for (int64_t g = range->begin; g < range->end; g++) {
-    if (w != nullptr) Turn(a.x + g * a.x_group, a.I, packed, kLanes * kPanel);
-    AddOutputs(a, a.y + g * a.y_group, 1, packed, {0, a.O}, w, bias, !range->first || g > range->begin);
-  }
-}
-
 // By groups: x into `packed`, for the kernel below.
 void LinearPack(const void* arguments, const PellucidUnits* range) {
   const LinearArguments& a = *static_cast<const LinearArguments*>(arguments);
@@ -330,11 +307,11 @@ void LinearPack(const void* arguments, const PellucidUnits* range) {
     Turn(a.x + g * a.x_group, a.I, a.packed + g * kLanes * kPanel, int64_t{a.G} * kLanes * kPanel);
 }
 
-// Units: blocks of `block` outputs, for all groups; w and bias (or null) are written whole. Reads `packed`, not x.
+// Units: blocks of `block` outputs, for all groups; w and bias (or null for what nobody wants) are written whole. Reads `packed`, not x.
 void LinearWeightGradientBlocks(const void* arguments, const PellucidUnits* range) {
   const LinearArguments& a = *static_cast<const LinearArguments*>(arguments);
   const Range outputs = {range->begin * a.block, Least(a.O, range->end * a.block)};
-  if (outputs.first < outputs.last) AddOutputs(a, a.y, a.G, a.packed, outputs, a.w, a.bias, false);
+  if (outputs.first < outputs.last) WriteOutputs(a, outputs);
 }
 
 }  // namespace pellucid::lanes::PELLUCID_ISA
