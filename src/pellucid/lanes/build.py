@@ -78,6 +78,8 @@ class Build:
         self.storages: list[Storage] = []
         self._gradient_of: dict[Storage, Storage] = {}
         self._written: dict[Storage, list[tuple[int, int]]] = {}
+        self._remade: dict[Storage, Block] = {}  # what is not kept for the way back, and the block that computes it
+        self._recalled: dict[Storage, Storage] = {}
 
     # -- memory
 
@@ -89,6 +91,32 @@ class Build:
     def memory(self, name: str, floats: int) -> Memory:
         """Flat memory."""
         return Memory(self._storage(name, floats, per_group=False))
+
+    def recalled(self, value: Value) -> Value:
+        """A feature map of the forward pass to read on the way back: as it stands, or computed a second time.
+
+        What is computed a second time needs no memory in between: so the result of a map that only convolutions read
+        never leaves the cache on the way there, and on the way back stands where its gradient's kernels find it.
+        """
+        block = self._remade.get(value.storage)
+        if block is None or not self.is_backward:
+            return value
+        if value.storage not in self._recalled:
+            (output,) = block.outputs
+            fresh = self.value(f"{output.name} again", *output.shape)
+            asking, self.block = self.block, block
+            block.write(self, fresh)
+            self._recalled[value.storage], self.block = fresh.storage, asking
+        return replace(value, storage=self._recalled[value.storage])
+
+    def _choose_remade(self, blocks: Sequence[Block]) -> None:
+        """Which results are not kept for the way back: all that can be made again, and that nobody reads as kept."""
+        kept = {value.storage.root for block in blocks if not block.recalls for value in block.inputs}
+        for block in blocks:
+            if block.remakes and len(block.outputs) == 1:
+                (output,) = block.outputs
+                if output.is_whole and output.storage not in kept:
+                    self._remade[output.storage] = block
 
     def _storage(self, name: str, floats: int, per_group: bool) -> Storage:
         storage = Storage(name, floats, per_group)
@@ -251,6 +279,7 @@ class Build:
 
     def emit(self, blocks: Sequence[Block]) -> None:
         """The steps of all blocks: forward in order and, where gradients are wanted, backward in reverse."""
+        self._choose_remade(blocks)
         self.direction("forward")
         for self.block in blocks:
             self.block.forward(self)

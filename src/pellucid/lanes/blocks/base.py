@@ -24,6 +24,8 @@ class Block(ABC):
     parameters: Sequence[str] = ()
     nodes: tuple[str, ...] = ()
     algorithm: str = ""
+    recalls: bool = False  # whether its way back reads inputs through ``Build.recalled`` alone, or not at all
+    remakes: bool = False  # whether ``write`` can compute the output once more on the way back, at little cost
 
     @abstractmethod
     def forward(self, build: Build) -> None:
@@ -32,6 +34,10 @@ class Block(ABC):
     @abstractmethod
     def backward(self, build: Build) -> None:
         """Emit the steps of the backward pass; dL/d(outputs) is complete, dL/d(inputs) is added to."""
+
+    def write(self, build: Build, output: Value) -> None:
+        """Emit the steps that compute the output, to wherever it is wanted. For blocks that ``remakes`` holds for."""
+        raise NotImplementedError
 
     def macs(self, batch: int) -> int:
         """Multiply-accumulates of the forward pass."""

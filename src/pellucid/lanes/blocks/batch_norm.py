@@ -32,6 +32,8 @@ class BatchNormBlock(Block):
         eps: added to the variance.
     """
 
+    recalls = True
+
     def __init__(
         self,
         input: Value,

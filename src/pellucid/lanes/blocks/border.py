@@ -41,6 +41,8 @@ class Enter(Block):
 class Leave(Block):
     """A feature map as a tensor of PyTorch."""
 
+    recalls = True
+
     def __init__(self, value: Value, slot: str, shape: tuple[int, ...]) -> None:
         self.name, self.slot, self.inputs, self.shape = slot, slot, (value,), shape
         self.algorithm = "from lanes"

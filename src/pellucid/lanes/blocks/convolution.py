@@ -119,6 +119,8 @@ class ConvolutionBlock(Block):
         algorithms: for each pass one of its candidates; what is missing is taken by default.
     """
 
+    recalls = True
+
     def __init__(
         self,
         geometry: Geometry,
@@ -166,7 +168,8 @@ class ConvolutionBlock(Block):
         (source,), (output,) = self.inputs, self.outputs
         gradient = build.gradient(output)
         if build.wants(self.weight):
-            x, y = (gradient, source) if self.geometry.transposed else (source, gradient)
+            given = build.recalled(source)
+            x, y = (gradient, given) if self.geometry.transposed else (given, gradient)
             self._weight_gradient_pass(build, x, y)
         if self.bias is not None and build.wants(self.bias) and not self._bias_comes_with_weight(build):
             self._bias_gradient(build, gradient, self.bias)
@@ -201,14 +204,20 @@ class ConvolutionBlock(Block):
             floats = (tile + 2) ** 2 * _up(geometry.C, 4) * _up(geometry.K, 4)
             units = -(-channels // 32)
         packed = build.memory(f"packed {self.weight}", floats)
-        build.kernel(f"{family}_{pack}", units=units, at="start", w=weight, packed=packed, **fields)
+        packs: dict[str, Any] = {"units": units, "w": weight, "packed": packed, **fields}
         if algorithm.startswith("winograd wide"):
-            self._winograd_wide(build, direction, {**fields, **more, "packed": packed}, int(algorithm[-1]))
+            self._winograd_wide(build, direction, {**fields, **more, "packed": packed}, packs, int(algorithm[-1]))
             return
+        build.kernel(f"{family}_{pack}", at="start", **packs)
         build.kernel(f"{family}_{suffix}", packed=packed, **fields, **more)
 
-    def _winograd_wide(self, build: Build, direction: Pass, fields: dict[str, Any], tile: int) -> None:
-        """Transform, multiply, transform back: three stages over all groups, or over ranges of a large batch."""
+    def _winograd_wide(
+        self, build: Build, direction: Pass, fields: dict[str, Any], packs: dict[str, Any], tile: int
+    ) -> None:
+        """Transform, multiply, transform back: three stages over all groups, or over ranges of a large batch.
+
+        The weights are packed where all threads meet anyway, so that their memory is only held while it is used.
+        """
         g, back = self.geometry, direction == "input gradient"
         inputs, kernels, height, width = (g.K, g.C, g.H, g.W) if back else (g.C, g.K, g.P, g.Q)
         tiles, points = _tiles(height, width, tile), (tile + 2) ** 2
@@ -224,6 +233,8 @@ class ConvolutionBlock(Block):
             units = None if count == build.groups else count  # by groups where it is all of them
             reads, writes = ("y", "x") if back else ("x", "y")
             build.kernel("winograd_wide_input", units=units, **_without(part, writes, "bias", "statistics"), **memory)
+            if first == 0:
+                build.kernel("winograd_pack_transposed" if back else "winograd_pack", **packs)
             build.kernel(
                 "winograd_wide_products", units=points, **_without(part, "x", "y", "bias", "statistics"), **memory
             )

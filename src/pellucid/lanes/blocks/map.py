@@ -43,6 +43,8 @@ class Pooling:
 class MapBlock(Block):
     """output = pooling of an expression. Nothing else is kept: the way back computes it again from the leaves."""
 
+    recalls = True
+
     def __init__(
         self,
         expression: Expression,
@@ -64,10 +66,14 @@ class MapBlock(Block):
         named = (name for leaf in expression.leaves for name in (leaf.parameter, leaf.scale, leaf.shift))
         self.parameters = tuple(dict.fromkeys(filter(None, named)))
         self.algorithm = "map"
+        self.remakes = pooling is None  # what pooling leaves is small, and reading all of its source again is not
 
     def forward(self, build: Build) -> None:
+        self.write(build, self.outputs[0])
+
+    def write(self, build: Build, output: Value) -> None:
         leaves = [self._leaf(build, leaf) for leaf in self.expression.leaves]
-        build.kernel("map_forward", y=self.outputs[0], **self._fields(build, leaves))
+        build.kernel("map_forward", y=output, **self._fields(build, leaves))
 
     def backward(self, build: Build) -> None:
         ways = [_Way(build, leaf, self.expression.channels) for leaf in self.expression.leaves]
@@ -80,7 +86,8 @@ class MapBlock(Block):
         norms = [way for way in ways if way.factors is not None]
         if norms:
             pooled = output if self._sums_over_pooled else None
-            build.kernel("map_backward_sums", y=pooled, dy=gradient, **fields)
+            unwritten = [leaf | {"gradient": None} for leaf in leaves]
+            build.kernel("map_backward_sums", y=pooled, dy=gradient, **fields | {"leaves": unwritten})
             for way in norms:
                 way.finish(build)
         others = [way for way in ways if way.factors is None]
@@ -132,7 +139,7 @@ class MapBlock(Block):
         if leaf.value is None:
             return {"x": build.parameter(leaf.parameter), "kind": 3 if leaf.shared else 2}
         is_gate = leaf.value.shape != self.expression.shape
-        found: dict[str, Any] = {"x": leaf.value, "kind": int(is_gate)}
+        found: dict[str, Any] = {"x": build.recalled(leaf.value), "kind": int(is_gate)}
         if leaf.norm is not None:
             found |= {"scale": leaf.norm.scale, "shift": leaf.norm.shift, "mean": leaf.norm.mean}
             found["inverse_deviation"] = leaf.norm.inverse_deviation
