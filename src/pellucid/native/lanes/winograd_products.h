@@ -29,7 +29,7 @@ struct Product {
 };
 
 // BLOCKS x 4 kernels x TILES.
-template <int BLOCKS, int TILES, bool STREAM>
+template <int BLOCKS, int TILES>
 PELLUCID_INLINE void MultiplyBlock(const Product& p, int64_t block) {
   constexpr int kKernels = BLOCKS * kKernelBlock;
   const float* weights = p.weights + block * p.weight_block;
@@ -63,40 +63,33 @@ PELLUCID_INLINE void MultiplyBlock(const Product& p, int64_t block) {
   PELLUCID_UNROLL(16)
   for (int k = 0; k < kKernels; k++) {
     PELLUCID_UNROLL(8)
-    for (int t = 0; t < TILES; t++) {
-      if constexpr (STREAM)
-        Stream(products + (k * TILES + t) * kLanes, sum[k][t]);
-      else
-        Store(products + (k * TILES + t) * kLanes, sum[k][t]);
-    }
+    for (int t = 0; t < TILES; t++) Store(products + (k * TILES + t) * kLanes, sum[k][t]);
   }
 }
 
-template <int TILES, bool STREAM>
+template <int TILES>
 PELLUCID_INLINE void MultiplyTiles(const Product& p) {
   constexpr int kMany = kLanes == 16 ? (TILES == 1 ? 4 : TILES == 2 ? 3 : TILES == 3 ? 2 : 1) : (TILES == 1 ? 2 : 1);
   int64_t block = 0;
   for (; block + kMany <= p.blocks; block += kMany) {
     p.ahead->Step();
-    MultiplyBlock<kMany, TILES, STREAM>(p, block);
+    MultiplyBlock<kMany, TILES>(p, block);
   }
   for (; block < p.blocks; block++) {
     p.ahead->Step();
-    MultiplyBlock<1, TILES, STREAM>(p, block);
+    MultiplyBlock<1, TILES>(p, block);
   }
 }
 
-// STREAM: whether results go past the caches.
-template <bool STREAM>
-__attribute__((noinline)) void Multiply(const Product& p, int64_t tiles) {
+[[maybe_unused]] __attribute__((noinline)) void Multiply(const Product& p, int64_t tiles) {
   switch (tiles) {
-    case 1: return MultiplyTiles<1, STREAM>(p);
-    case 2: return MultiplyTiles<2, STREAM>(p);
-    case 3: return MultiplyTiles<3, STREAM>(p);
+    case 1: return MultiplyTiles<1>(p);
+    case 2: return MultiplyTiles<2>(p);
+    case 3: return MultiplyTiles<3>(p);
 #if PELLUCID_LANES == 16
-    case 4: return MultiplyTiles<4, STREAM>(p);
-    case 5: return MultiplyTiles<5, STREAM>(p);
-    default: return MultiplyTiles<6, STREAM>(p);
+    case 4: return MultiplyTiles<4>(p);
+    case 5: return MultiplyTiles<5>(p);
+    default: return MultiplyTiles<6>(p);
 #endif
   }
 }

@@ -18,9 +18,9 @@ PELLUCID_INLINE void MultiplyChannels(const float* points, int64_t channels, int
   const Blocks parts(channels, Most(1, kNearBytes / (tiles * kLanes * int64_t(sizeof(float)))));
   for (int64_t i = 0; i < parts.count; i++) {
     const int64_t c = parts.begin(i);
-    Multiply<false>({points + c * tiles * kLanes, weights + c * kKernelBlock, i == 0 ? nullptr : products, products,
+    Multiply({points + c * tiles * kLanes, weights + c * kKernelBlock, i == 0 ? nullptr : products, products,
               parts.length(i), weight_block, blocks, &ahead},
-                    tiles);
+             tiles);
   }
 }
 

@@ -15,7 +15,7 @@ namespace {
 constexpr int kWideTiles = 3;                  // of a chunk
 constexpr int kBlocks = kLanes == 16 ? 2 : 1;  // of kernels that are multiplied at once
 constexpr int64_t kPaceUnit = 256;
-constexpr int64_t kNearPoints = 200 << 10;     // bytes of the points that stay in L2 while all kernels use them
+constexpr int64_t kNearPoints = 200 << 10;  // bytes of the points that stay in L2 while all kernels use them
 
 template <int M>
 struct Wide {
@@ -74,8 +74,8 @@ struct Fetching {
   int64_t lines;
 };
 
-// BLOCKS x 4 kernels x TILES, summed over all channels: the kernels' weights stay in L1 for all chunks that are near, and
-// the points come from L2, so no sum leaves its register before it is whole.
+// BLOCKS x 4 kernels x TILES, summed over all channels: the kernels' weights stay in L1 for all chunks that are near,
+// and the points come from L2, so no sum leaves its register before it is whole.
 template <int BLOCKS, int TILES>
 PELLUCID_INLINE void MultiplyNear(const WideProduct& p) {
   constexpr int kKernels = BLOCKS * kKernelBlock, kAheadChannels = 12;
@@ -167,7 +167,8 @@ void WideProducts(const WinogradArguments& a, int64_t unit) {
     const int64_t from = wide.chunks.begin(near.begin(next)), to = wide.chunks.begin(near.begin(next + 1));
     const int64_t steps = (last - first) * (kKernelGroup / kKernelBlock / kBlocks) * near.length(i);
     const int64_t lines = (to - from) * wide.n.C * kLanes / kLine;
-    const Fetching ahead{a.points + next_point * wide.point_plane + from * wide.n.C * kLanes, (lines + steps - 1) / steps};
+    const Fetching ahead{a.points + next_point * wide.point_plane + from * wide.n.C * kLanes,
+                         (lines + steps - 1) / steps};
     MultiplyChunks(a, wide, point, near.begin(i), near.begin(i + 1), first, last, ahead);
   }
   EndStreams();
