@@ -104,7 +104,7 @@ struct Sums {
   }
 };
 
-// Whether a group of the output is read when it has long left L2: then it goes past the caches, which spares reading its
+// Whether a group of the output has left L2 before it is read: then it goes past the caches, which spares reading its
 // lines first and leaves L2 to points and weights.
 constexpr int64_t kStreamedBytes = 3 << 19;
 PELLUCID_INLINE bool IsStreamed(const Correlation& n) {
