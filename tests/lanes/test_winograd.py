@@ -207,6 +207,14 @@ def test_input_gradient(shape: Shape, target: str, tile: int, wide: bool) -> Non
     case.guarded()
 
 
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_large_output_goes_past_the_caches(target: str, wide: bool) -> None:
+    shape = Shape(2, 96, 98, 33, 32)  # 1.5 MB and more for a group of the fewest lanes, and no gradient is added to
+    test_forward(shape, target, 4, wide)
+    test_input_gradient(shape, target, 4, wide)
+
+
 def gradients(case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """dL/dx, dL/dw and dL/dbias in float64."""
     x, w, bias = (torch.from_numpy(a).double().requires_grad_() for a in (case.x, case.w, case.bias))

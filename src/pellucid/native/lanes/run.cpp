@@ -130,8 +130,9 @@ thread_local Scratch scratch;
 
 constexpr int64_t kLargePage = 2 << 20;
 
-void* Aligned(int64_t bytes) {
-  const int64_t page = bytes >= kLargePage ? kLargePage : 64;
+// On large pages from `least` bytes on.
+void* Aligned(int64_t bytes, int64_t least) {
+  const int64_t page = bytes >= least ? kLargePage : 64;
   void* memory = aligned_alloc(size_t(page), size_t((bytes + page - 1) / page * page));
 #if defined(MADV_HUGEPAGE)
   if (memory != nullptr && page == kLargePage) madvise(memory, size_t((bytes + page - 1) / page * page), MADV_HUGEPAGE);
@@ -146,7 +147,7 @@ Company company;
 extern "C" float* pellucid_lanes_scratch(int slot, int64_t floats) {
   if (scratch.floats[slot] < floats) {
     free(scratch.block[slot]);
-    scratch.block[slot] = static_cast<float*>(Aligned(floats * 4));
+    scratch.block[slot] = static_cast<float*>(Aligned(floats * 4, kLargePage / 4));
     if (scratch.block[slot] == nullptr) abort();  // as the system itself does, a page later
     scratch.floats[slot] = floats;
   }
@@ -199,5 +200,5 @@ void pellucid_lanes_run(const PellucidRun* run) {
   }
 }
 
-void* pellucid_lanes_allocate(int64_t bytes) { return Aligned(bytes); }
+void* pellucid_lanes_allocate(int64_t bytes) { return Aligned(bytes, kLargePage); }
 void pellucid_lanes_release(void* memory, int64_t) { free(memory); }

@@ -104,8 +104,18 @@ struct Sums {
   }
 };
 
+// Whether a group of the output has left L2 before it is read: then it goes past the caches, which spares reading its
+// lines first and leaves L2 to points and weights.
+constexpr int64_t kStreamedBytes = 3 << 19;
+PELLUCID_INLINE bool IsStreamed(const Correlation& n) {
+  return !n.accumulate && int64_t(n.K) * n.P * n.Q * kLanes * int64_t(sizeof(float)) >= kStreamedBytes;
+}
+
+// How a tile is written.
+enum class Output { kStored, kStreamed, kAdded };
+
 // Write a tile's numbers that are inside the picture.
-template <int M, bool ACCUMULATE, bool SUMS>
+template <int M, Output OUTPUT, bool SUMS>
 PELLUCID_INLINE void StoreTile(const Vector (*y)[M], Vector bias, float* to, int64_t row, int64_t down, int64_t across,
                                Sums& sums) {
   PELLUCID_UNROLL(4)
@@ -114,14 +124,17 @@ PELLUCID_INLINE void StoreTile(const Vector (*y)[M], Vector bias, float* to, int
     for (int j = 0; j < M; j++) {
       if (i >= down || j >= across) continue;
       Vector v = y[i][j] + bias;
-      if constexpr (ACCUMULATE) v += Load(to + i * row + j * kLanes);
-      Store(to + i * row + j * kLanes, v);
+      if constexpr (OUTPUT == Output::kAdded) v += Load(to + i * row + j * kLanes);
+      if constexpr (OUTPUT == Output::kStreamed)
+        Stream(to + i * row + j * kLanes, v);
+      else
+        Store(to + i * row + j * kLanes, v);
       if constexpr (SUMS) sums.Add(v);
     }
   }
 }
 
-template <int M, bool ACCUMULATE, bool SUMS>
+template <int M, Output OUTPUT, bool SUMS>
 PELLUCID_INLINE void TransformOutputOf(const Correlation& n, int64_t group, const Chunk& chunk, const float* products,
                                        int64_t plane, int64_t first, int64_t kernels) {
   const Tiling<M> tiling(n);
@@ -138,9 +151,9 @@ PELLUCID_INLINE void TransformOutputOf(const Correlation& n, int64_t group, cons
       OutputTile<M>(in, plane, y);
       if (SUMS && t == chunk.begin) sums.Begin(n.statistics + (group * n.K + k) * 3 * kLanes, t == 0, y[0][0] + bias);
       if (down >= M && across >= M)
-        StoreTile<M, ACCUMULATE, SUMS>(y, bias, out + p * row + q * kLanes, row, M, M, sums);
+        StoreTile<M, OUTPUT, SUMS>(y, bias, out + p * row + q * kLanes, row, M, M, sums);
       else
-        StoreTile<M, ACCUMULATE, SUMS>(y, bias, out + p * row + q * kLanes, row, down, across, sums);
+        StoreTile<M, OUTPUT, SUMS>(y, bias, out + p * row + q * kLanes, row, down, across, sums);
     }
     if (SUMS) sums.End();
   }
@@ -150,12 +163,17 @@ PELLUCID_INLINE void TransformOutputOf(const Correlation& n, int64_t group, cons
 template <int M>
 PELLUCID_INLINE void TransformOutput(const Correlation& n, int64_t group, const Chunk& chunk, const float* products,
                                      int64_t plane, int64_t first, int64_t kernels) {
-  if (n.statistics != nullptr)
-    TransformOutputOf<M, false, true>(n, group, chunk, products, plane, first, kernels);
+  const bool streamed = IsStreamed(n);
+  if (n.statistics != nullptr && streamed)
+    TransformOutputOf<M, Output::kStreamed, true>(n, group, chunk, products, plane, first, kernels);
+  else if (n.statistics != nullptr)
+    TransformOutputOf<M, Output::kStored, true>(n, group, chunk, products, plane, first, kernels);
   else if (n.accumulate)
-    TransformOutputOf<M, true, false>(n, group, chunk, products, plane, first, kernels);
+    TransformOutputOf<M, Output::kAdded, false>(n, group, chunk, products, plane, first, kernels);
+  else if (streamed)
+    TransformOutputOf<M, Output::kStreamed, false>(n, group, chunk, products, plane, first, kernels);
   else
-    TransformOutputOf<M, false, false>(n, group, chunk, products, plane, first, kernels);
+    TransformOutputOf<M, Output::kStored, false>(n, group, chunk, products, plane, first, kernels);
 }
 
 }  // namespace

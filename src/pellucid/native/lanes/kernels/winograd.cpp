@@ -45,14 +45,16 @@ void Correlate(const Correlation& n, const float* packed, int64_t group) {
                                 chunks.begin(i + 2), n.pad_h, n.pad_w);
     for (int64_t k = 0; k < weights.groups(); k++) {
       const int64_t first = k * kKernelGroup, kernels = Least(kKernelGroup, n.K - first);
-      ahead.first = TilesAhead(n.out + group * n.out_group + first * n.P * n.Q * kLanes, kernels, n.P, n.Q, M, M,
-                               tiling.across, chunk.begin, chunk.end, 0, 0);
+      if (!IsStreamed(n))
+        ahead.first = TilesAhead(n.out + group * n.out_group + first * n.P * n.Q * kLanes, kernels, n.P, n.Q, M, M,
+                                 tiling.across, chunk.begin, chunk.end, 0, 0);
       for (int point = 0; point < kPoints; point++)
         MultiplyChannels(points + point * plane, n.C, chunk.tiles, weights.of(k, point), weights.block_floats(),
                          weights.blocks(k), products + point * plane_out, ahead);
       TransformOutput<M>(n, group, chunk, products, plane_out, first, kernels);
     }
   }
+  EndStreams();
 }
 
 void CorrelateGroups(const void* arguments, const PellucidUnits* range, bool is_gradient) {

@@ -181,6 +181,7 @@ void WideOutput(const WinogradArguments& a, int64_t member) {
     TransformOutput<M>(wide.n, a.first_group + member, chunk, a.products + begin * wide.weights.kernels * kLanes,
                        wide.product_plane, 0, wide.n.K);
   });
+  EndStreams();
 }
 
 }  // namespace
