@@ -4,8 +4,8 @@
 // Input rows are dealt to `stride` phases, h = phase + stride i. In one phase every r that counts is r0 + m stride / g,
 // g = gcd(stride, dilation), and its p is i + (phase + pad - r dilation) / stride: a pass with step 1 whose taps lie
 // dilation / g apart, taken from the last to the first. Over both axes that makes stride_h x stride_w passes, and none
-// multiplies by the zeros between dy's pixels. A phase that no tap reaches gets zeros. All phases of a tile of pixels are
-// done together, while its dy and dx are in the cache.
+// multiplies by the zeros between dy's pixels. A phase that no tap reaches gets zeros. All phases of a tile are done
+// together, while its dy and dx are in the cache.
 #include "../direct_pass.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
