@@ -100,6 +100,9 @@ SHAPES = (
     Shape(4, 3, 6, 10, 11, (2, 1), (3, 4), (0, 0)),  # phases without taps
     Shape(4, 3, 5, 1, 40, (1, 9), pad=(0, 4)),
     Shape(3, 1, 5, 1, 300, (1, 80), (1, 16), (0, 30)),
+    Shape(3, 17, 28, 32, 32),  # channels that crowd the caches are copied; a large y is written past them
+    Shape(3, 33, 70, 32, 32, (3, 3), (2, 2)),
+    Shape(3, 70, 9, 32, 32, (1, 1), (2, 2), (0, 0)),
     Shape(5, 12, 18, 6, 7, groups=3),
     Shape(5, 8, 8, 6, 7, stride=(2, 2), groups=4),
     Shape(5, 6, 6, 6, 7, groups=6),

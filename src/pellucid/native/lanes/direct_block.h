@@ -1,24 +1,11 @@
-// What direct convolution's passes have in common. For every output channel k and output pixel (p, q) a pass computes
-//
-//   y[k, p, q] = (bias[k]) + (y[k, p, q]) + sum over c, r, s of x[c, row(p, r), column(q, s)] w[k, c, r, s],
-//   row(p, r) = p step + r tap + offset, and the same for columns,
-//
-// over the pixels of x that exist. Forward is one such pass; the input's gradient is one for each phase of the stride
-// (direct_input_gradient.cpp). Terms are added in the order c, r, s, one multiply-add each, whatever the blocks below:
-// the bits depend on neither threads nor vector width.
-//
-// Padding: output rows are cut into runs that reach the same taps (at the border fewer of them), columns as well. A
-// rectangle of a run of rows and one of columns has a fixed range of taps, so nothing is multiplied by zero, no copy
-// with a border is made, and inside a register block nothing is asked.
-//
-// Register block: KB channels x PB pixels, neighbours in a row or in a column: KB PB <= 24 sums (12 with 16
-// registers). A tap costs KB + PB loads for KB PB multiply-adds. Order: tiles of pixels whose input fits the L2 cache;
-// chunks of input channels whose weights fit the L1 cache; blocks of output channels; pixels.
-//
-// Weights: [block][C][R][S][KB]. K channels lie in ceil(K / kBlock) blocks of nearly the same size.
+// Register blocks of direct convolution (direct_pass.h): KB channels x PB pixels, neighbours in a row or in a column,
+// KB PB <= 24 sums (12 with 16 registers). A tap costs KB + PB loads for KB PB multiply-adds.
 #pragma once
 
 #include "kernels.h"
+#if PELLUCID_LANES == 16
+#include <immintrin.h>
+#endif
 
 namespace pellucid::lanes::PELLUCID_ISA {
 namespace {
@@ -36,34 +23,7 @@ PELLUCID_INLINE int BlockPixels(int channels) {
 }
 PELLUCID_INLINE int64_t Parts(int64_t n, int64_t most) { return (n + most - 1) / most; }
 
-// Block b of K channels: the first of its channels.
-PELLUCID_INLINE int64_t BlockStart(int64_t K, int64_t b) { return K * b / Parts(K, kBlock); }
-
 constexpr float kNoBias[kBlock] = {};
-
-struct Axis {  // of outputs o and taps t: input o step + t tap + offset
-  int64_t outputs, inputs, taps;
-  int64_t step, tap, offset;
-};
-
-struct Run {  // of outputs that reach the same taps
-  int64_t begin, end;
-  int64_t tap_begin, tap_end;
-};
-
-struct Pass {
-  const float* x;
-  float* y;
-  const float* w;
-  const float* bias;
-  float* statistics;
-  int64_t x_channel, x_row;  // floats; pixels of a row are kLanes apart
-  int64_t y_channel, y_row, y_pixel;
-  Axis rows, columns;
-  int64_t C, K;
-  bool accumulate;
-  bool first;  // whether the statistics begin here
-};
 
 struct Tile {  // one register block
   const float* x;
@@ -77,6 +37,7 @@ struct Tile {  // one register block
   int64_t y_channel, y_pixel;
   int64_t C, rows, taps;
   bool load, first;
+  bool past;  // whether y is written past the caches
 };
 
 // The sums are in registers here: the compiler otherwise moves them to memory across the loops.
@@ -198,6 +159,26 @@ PELLUCID_INLINE void StartSums(Vector (&sum)[KB][PB], const Tile& t, const float
   }
 }
 
+template <int KB, int PB>
+PELLUCID_INLINE void StoreSums(const Vector (&sum)[KB][PB], const Tile& t, float* y) {
+  const int64_t y_channel = t.y_channel, y_pixel = t.y_pixel;
+#if PELLUCID_LANES == 16
+  if (t.past) {  // a vector is a line: the processor need not read what it overwrites
+    PELLUCID_UNROLL(8)
+    for (int k = 0; k < KB; k++) {
+      PELLUCID_UNROLL(8)
+      for (int p = 0; p < PB; p++) _mm512_stream_ps(y + k * y_channel + p * y_pixel, __m512(sum[k][p]));
+    }
+    return;
+  }
+#endif
+  PELLUCID_UNROLL(8)
+  for (int k = 0; k < KB; k++) {
+    PELLUCID_UNROLL(8)
+    for (int p = 0; p < PB; p++) Store(y + k * y_channel + p * y_pixel, sum[k][p]);
+  }
+}
+
 // `count` register blocks side by side.
 template <int KB, int PB>
 void Block(Tile& t, int64_t count) {
@@ -213,18 +194,13 @@ void Block(Tile& t, int64_t count) {
       AddRows<KB, PB, 2>(sum, t);
     else
       AddRows<KB, PB, 0>(sum, t);
-    const int64_t y_channel = t.y_channel, y_pixel = t.y_pixel;
-    PELLUCID_UNROLL(8)
-    for (int k = 0; k < KB; k++) {
-      PELLUCID_UNROLL(8)
-      for (int p = 0; p < PB; p++) Store(y + k * y_channel + p * y_pixel, sum[k][p]);
-    }
+    StoreSums<KB, PB>(sum, t, y);
     if (t.statistics) {
       AddStatistics<KB, PB>(sum, t);
       t.first = false;
     }
     t.x += PB * t.x_pixel;
-    t.y += PB * y_pixel;
+    t.y += PB * t.y_pixel;
     t.next += t.C * kLine;
   }
 }
@@ -242,27 +218,6 @@ constexpr BlockFunction kBlocks[8][kMostPixels] = {PELLUCID_BLOCKS(1), PELLUCID_
                                                    PELLUCID_BLOCKS(4), PELLUCID_BLOCKS(5), PELLUCID_BLOCKS(6),
                                                    PELLUCID_BLOCKS(7), PELLUCID_BLOCKS(8)};
 #undef PELLUCID_BLOCKS
-
-PELLUCID_INLINE Run Reach(const Axis& a, int64_t output) {
-  const int64_t low = output * a.step + a.offset;
-  const int64_t begin = low < 0 ? Parts(-low, a.tap) : 0;
-  const int64_t end = low >= a.inputs ? 0 : Least(a.taps, (a.inputs - 1 - low) / a.tap + 1);
-  return begin < end ? Run{output, output + 1, begin, end} : Run{output, output + 1, 0, 0};
-}
-
-PELLUCID_INLINE int64_t MostRuns(const Axis& a) { return 2 * a.taps + 2; }  // each tap comes in once and goes once
-
-static int64_t FindRuns(const Axis& a, Run* runs) {
-  int64_t n = 0;
-  for (int64_t o = 0; o < a.outputs; o++) {
-    const Run run = Reach(a, o);
-    if (n > 0 && runs[n - 1].tap_begin == run.tap_begin && runs[n - 1].tap_end == run.tap_end)
-      runs[n - 1].end = o + 1;
-    else
-      runs[n++] = run;
-  }
-  return n;
-}
 
 // The register blocks of one rectangle, whose first pixel's first tap and output are t.x and t.y: along the rows or
 // along the columns, whichever are fewer.
@@ -283,115 +238,6 @@ static void Rectangle(Tile& t, int64_t height, int64_t width, int64_t x_down, in
     if (more > 0) kBlocks[channels - 1][less](t, more);
     kBlocks[channels - 1][less - 1](t, blocks - more);
   }
-}
-
-struct Cut {  // how a pass is cut: into tiles of height x width outputs, and chunks of input channels
-  int64_t height, width, chunks;
-};
-
-static Cut CutOf(const Pass& a) {
-  constexpr int64_t kWeights = 5 << 10, kInput = 192 << 10;  // floats, of L1 and of L2
-  const int64_t taps = Most(1, a.rows.taps * a.columns.taps);
-  const int64_t chunks = Parts(a.C, Most(1, kWeights / (taps * kBlock)));
-  const int64_t pixels = kInput / (Parts(a.C, chunks) * kLanes);
-  const int64_t rows = pixels / Least(a.columns.inputs, a.columns.outputs * a.columns.step);
-  const int64_t halo = (a.rows.taps - 1) * a.rows.tap;
-  if (rows > halo) return {Most(1, (rows - halo) / a.rows.step), a.columns.outputs, chunks};
-  return {1, Most(24, pixels / (Most(1, a.rows.taps) * a.columns.step)), chunks};
-}
-
-// A pointwise pass over neighbouring pixels is one over a single row.
-PELLUCID_INLINE bool Flat(const Axis& a) {
-  return a.taps == 1 && a.step == 1 && a.offset == 0 && a.outputs == a.inputs;
-}
-
-struct Runs {  // of rows and of columns
-  const Run *down, *right;
-  int64_t down_count, right_count;
-};
-
-struct Part {  // of a pass: a tile of outputs from (p, q) on, a chunk of input channels, a block of output channels
-  int64_t p, q, chunk, block;
-};
-
-// Where the weights of a block begin, for a chunk of input channels.
-PELLUCID_INLINE const float* WeightsOf(const Pass& a, const Cut& cut, int64_t chunk, int64_t block) {
-  const int64_t k = BlockStart(a.K, block), channels = BlockStart(a.K, block + 1) - k;
-  return a.w + (k * a.C + a.C * chunk / cut.chunks * channels) * a.rows.taps * a.columns.taps;
-}
-
-static void RunPart(const Pass& a, const Cut& cut, const Runs& runs, const Part& part) {
-  const int64_t R = a.rows.taps, S = a.columns.taps, blocks = Parts(a.K, kBlock);
-  const int64_t c = a.C * part.chunk / cut.chunks, k = BlockStart(a.K, part.block);
-  const int64_t channels = BlockStart(a.K, part.block + 1) - k;
-  const bool last_chunk = part.chunk + 1 == cut.chunks, last_block = part.block + 1 == blocks;
-  const float* const w = WeightsOf(a, cut, part.chunk, part.block);
-  Tile t;
-  const int64_t next_chunk = !last_block ? part.chunk : last_chunk ? 0 : part.chunk + 1;
-  t.next = WeightsOf(a, cut, next_chunk, last_block ? 0 : part.block + 1);
-  t.bias = part.chunk == 0 && a.bias ? a.bias + k : kNoBias;
-  t.statistics = last_chunk && a.statistics ? a.statistics + k * 3 * kLanes : nullptr;
-  t.load = a.accumulate || part.chunk > 0;
-  t.first = a.first && part.p == 0 && part.q == 0;
-  t.x_channel = a.x_channel;
-  t.x_row = a.rows.tap * a.x_row;
-  t.x_tap = a.columns.tap * kLanes;
-  t.w_channel = R * S * channels;
-  t.w_row = S * channels;
-  t.y_channel = a.y_channel;
-  for (int64_t i = 0; i < runs.down_count; i++)
-    for (int64_t j = 0; j < runs.right_count; j++) {
-      const Run &down = runs.down[i], &right = runs.right[j];
-      const int64_t top = Most(part.p, down.begin), bottom = Least(part.p + cut.height, down.end);
-      const int64_t left = Most(part.q, right.begin), end = Least(part.q + cut.width, right.end);
-      if (top >= bottom || left >= end) continue;
-      const int64_t r = down.tap_begin, s = right.tap_begin;
-      t.rows = down.tap_end - r;
-      t.taps = right.tap_end - s;
-      t.C = t.rows == 0 || t.taps == 0 ? 0 : a.C * (part.chunk + 1) / cut.chunks - c;
-      t.x = a.x + c * a.x_channel + (top * a.rows.step + r * a.rows.tap + a.rows.offset) * a.x_row +
-            (left * a.columns.step + s * a.columns.tap + a.columns.offset) * kLanes;
-      t.w = w + (r * S + s) * channels;
-      t.y = a.y + k * a.y_channel + top * a.y_row + left * a.y_pixel;
-      const int64_t x_down = a.rows.step * a.x_row, x_right = a.columns.step * kLanes;
-      Rectangle(t, bottom - top, end - left, x_down, x_right, a.y_row, a.y_pixel, channels);
-    }
-}
-
-// A pointwise pass reads a few pixels of one channel, then of the next: where they come from memory, they are fetched
-// beforehand, channel by channel in long rows. (Inline: the compiler takes a call that only fetches for one without
-// effect.)
-PELLUCID_INLINE void FetchTile(const Pass& a, const Cut& cut, int64_t p, int64_t q, int64_t chunk) {
-  constexpr int64_t kCached = 512 << 10;  // floats of x: as many are in the L2 cache anyway
-  if (a.rows.taps * a.columns.taps != 1 || a.C * a.x_channel <= kCached) return;
-  const Axis &rows = a.rows, &columns = a.columns;
-  const int64_t top = Most(0, p * rows.step + rows.offset), left = Most(0, q * columns.step + columns.offset);
-  const int64_t bottom = Least(rows.inputs, (p + cut.height - 1) * rows.step + rows.offset + 1);
-  const int64_t right = Least(columns.inputs, (q + cut.width - 1) * columns.step + columns.offset + 1);
-  for (int64_t c = a.C * chunk / cut.chunks; c < a.C * (chunk + 1) / cut.chunks; c++)
-    for (int64_t row = top; row < bottom; row += rows.step)
-      for (int64_t column = left; column < right; column += columns.step)
-        __builtin_prefetch(a.x + c * a.x_channel + row * a.x_row + column * kLanes);
-}
-
-static void RunPass(Pass a) {
-  if (a.rows.outputs == 0 || a.columns.outputs == 0) return;
-  if (Flat(a.rows) && Flat(a.columns) && a.y_row == a.columns.outputs * a.y_pixel) {
-    a.columns.outputs = a.columns.inputs = a.rows.outputs * a.columns.outputs;
-    a.rows.outputs = a.rows.inputs = 1;
-  }
-  Run* const down = reinterpret_cast<Run*>(
-      pellucid_lanes_scratch(0, (MostRuns(a.rows) + MostRuns(a.columns)) * int64_t(sizeof(Run) / sizeof(float))));
-  Run* const right = down + MostRuns(a.rows);
-  const Runs runs{down, right, FindRuns(a.rows, down), FindRuns(a.columns, right)};
-  const Cut cut = CutOf(a);
-  const int64_t blocks = Parts(a.K, kBlock);
-  for (int64_t p = 0; p < a.rows.outputs; p += cut.height)
-    for (int64_t q = 0; q < a.columns.outputs; q += cut.width)
-      for (int64_t chunk = 0; chunk < cut.chunks; chunk++) {
-        FetchTile(a, cut, p, q, chunk);
-        for (int64_t block = 0; block < blocks; block++) RunPart(a, cut, runs, {p, q, chunk, block});
-      }
 }
 
 }  // namespace

@@ -4,8 +4,9 @@
 // Input rows are dealt to `stride` phases, h = phase + stride i. In one phase every r that counts is r0 + m stride / g,
 // g = gcd(stride, dilation), and its p is i + (phase + pad - r dilation) / stride: a pass with step 1 whose taps lie
 // dilation / g apart, taken from the last to the first. Over both axes that makes stride_h x stride_w passes, and none
-// multiplies by the zeros between dy's pixels. A phase that no tap reaches gets zeros.
-#include "../direct_block.h"
+// multiplies by the zeros between dy's pixels. A phase that no tap reaches gets zeros. All phases of a tile are done
+// together, while its dy and dx are in the cache.
+#include "../direct_pass.h"
 
 namespace pellucid::lanes::PELLUCID_ISA {
 
@@ -25,10 +26,9 @@ PELLUCID_INLINE int64_t Gcd(int64_t a, int64_t b) {
   return a;
 }
 
-Phase PhaseOf(int64_t phase, int64_t inputs, int64_t outputs, int64_t taps, int64_t stride, int64_t dilation,
-              int64_t pad) {
+Phase PhaseOf(int64_t phase, int64_t inputs, int64_t taps, int64_t stride, int64_t dilation, int64_t pad) {
   const int64_t g = Gcd(stride, dilation), back = stride / g;
-  Phase found{{(inputs - phase + stride - 1) / stride, outputs, 0, 1, dilation / g, 0}, 0, back};
+  Phase found{{Parts(inputs - phase, stride), 0, 1, dilation / g, 0}, 0, back};
   int64_t first = 0;
   while (first < Least(taps, back) && (phase + pad - first * dilation) % stride != 0) first++;
   if (first >= Least(taps, back)) return found;
@@ -39,10 +39,10 @@ Phase PhaseOf(int64_t phase, int64_t inputs, int64_t outputs, int64_t taps, int6
 }
 
 PELLUCID_INLINE Phase RowPhase(const ConvolutionArguments& a, int64_t phase) {
-  return PhaseOf(phase, a.H, a.P, a.R, a.stride_h, a.dilation_h, a.pad_h);
+  return PhaseOf(phase, a.H, a.R, a.stride_h, a.dilation_h, a.pad_h);
 }
 PELLUCID_INLINE Phase ColumnPhase(const ConvolutionArguments& a, int64_t phase) {
-  return PhaseOf(phase, a.W, a.Q, a.S, a.stride_w, a.dilation_w, a.pad_w);
+  return PhaseOf(phase, a.W, a.S, a.stride_w, a.dilation_w, a.pad_w);
 }
 
 }  // namespace
@@ -77,6 +77,10 @@ void DirectInputGradient(const void* arguments, const PellucidUnits* range) {
   const ConvolutionArguments& a = *static_cast<const ConvolutionArguments*>(arguments);
   const int64_t C = a.C / a.conv_groups, K = a.K / a.conv_groups, y_row = int64_t(a.Q) * kLanes;
   const int64_t x_row = int64_t(a.W) * kLanes, x_channel = a.H * x_row;
+  Axis* const phases = reinterpret_cast<Axis*>(
+      pellucid_lanes_scratch(3, (a.stride_h + a.stride_w) * int64_t(sizeof(Axis) / sizeof(float))));
+  for (int64_t i = 0; i < a.stride_h; i++) phases[i] = RowPhase(a, i).axis;
+  for (int64_t i = 0; i < a.stride_w; i++) phases[a.stride_h + i] = ColumnPhase(a, i).axis;
   for (int64_t g = range->begin; g < range->end; g++)
     for (int64_t i = 0; i < a.conv_groups; i++) {
       Pass pass;
@@ -86,21 +90,19 @@ void DirectInputGradient(const void* arguments, const PellucidUnits* range) {
       pass.y_pixel = a.stride_w * kLanes;
       pass.y_row = a.stride_h * x_row;
       pass.y_channel = x_channel;
+      pass.y_down = x_row;
+      pass.y_right = kLanes;
+      pass.y = a.x + g * a.x_group + i * C * x_channel;
       pass.w = a.packed + i * K * C * a.R * a.S;
       pass.bias = a.bias ? a.bias + i * C : nullptr;
       pass.statistics = a.statistics ? a.statistics + (g * a.C + i * C) * 3 * kLanes : nullptr;
+      pass.rows = {phases, a.stride_h, a.P};
+      pass.columns = {phases + a.stride_h, a.stride_w, a.Q};
       pass.C = K;
       pass.K = C;
       pass.accumulate = a.accumulate;
-      for (int64_t phase = 0; phase < int64_t(a.stride_h) * a.stride_w; phase++) {
-        const int64_t row = phase / a.stride_w, column = phase % a.stride_w;
-        pass.rows = RowPhase(a, row).axis;
-        pass.columns = ColumnPhase(a, column).axis;
-        pass.y = a.x + g * a.x_group + i * C * x_channel + row * x_row + column * kLanes;
-        pass.first = phase == 0;
-        RunPass(pass);
-        pass.w += C * K * pass.rows.taps * pass.columns.taps;
-      }
+      pass.past = !a.accumulate && IsPast(a.statistics ? a.G : 1, a.C * x_channel);
+      RunPass(pass);
     }
 }
 
