@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["MapBlock", "Pooling"]
 
 _KINDS = {"max": 1, "average": 2, "plane": 3}
+_QUICK = frozenset("identity relu hardtanh clamp leaky_relu threshold linear add mul maximum minimum prelu".split())
 _MOST_TAPS = 32  # kMapMostTaps of native/lanes/map.h
 
 
@@ -66,7 +67,8 @@ class MapBlock(Block):
         named = (name for leaf in expression.leaves for name in (leaf.parameter, leaf.scale, leaf.shift))
         self.parameters = tuple(dict.fromkeys(filter(None, named)))
         self.algorithm = "map"
-        self.remakes = pooling is None  # what pooling leaves is small, and reading all of its source again is not
+        # What pooling leaves is small, and reading all of its source again is not.
+        self.remakes = pooling is None and all(step.code in _QUICK for step in expression.instructions)
 
     def forward(self, build: Build) -> None:
         self.write(build, self.outputs[0])
