@@ -198,6 +198,16 @@ class Build:
         self._mark(storage, value.first, value.first + value.floats)
         return replace(value, name=f"d {value.name}", storage=storage, offset=value.first), int(not whole)
 
+    def hands_on_gradient(self, output: Value, value: Value) -> bool:
+        """Let what stands in the memory of dL/d(output) be dL/d(value) from now on. Returns whether that could be:
+        nobody may have written any of it yet, and both must be feature maps of their own."""
+        root = value.storage.root
+        fits = value.is_whole and output.is_whole and value.floats == output.floats
+        if not fits or root in self._gradient_of:
+            return False
+        self._gradient_of[root] = self._gradient_storage(output)
+        return True
+
     def _gradient_storage(self, value: Value) -> Storage:
         root = value.storage.root
         if root not in self._gradient_of:
