@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Build", "Emitted", "Host"]
 
+MOST_REMADE = 3  # results in a row, each made of the one before, that are made again on the way back
 SLOTS = 8  # at most: into so many parts a batch is cut whose sums over pictures are taken apart
 Where = Literal["start", "here", "end"]
 Target = Value | Memory | Base
@@ -80,6 +81,7 @@ class Build:
         self._written: dict[Storage, list[tuple[int, int]]] = {}
         self._remade: dict[Storage, Block] = {}  # what is not kept for the way back, and the block that computes it
         self._recalled: dict[Storage, Storage] = {}
+        self._remaking = False
 
     # -- memory
 
@@ -96,27 +98,37 @@ class Build:
         """A feature map of the forward pass to read on the way back: as it stands, or computed a second time.
 
         What is computed a second time needs no memory in between: so the result of a map that only convolutions read
-        never leaves the cache on the way there, and on the way back stands where its gradient's kernels find it.
+        never leaves the cache on the way there, and on the way back stands where its gradient's kernels find it. What
+        was only needed to make another result is forgotten at once, and made once more when its own turn comes.
         """
         block = self._remade.get(value.storage)
         if block is None or not self.is_backward:
             return value
-        if value.storage not in self._recalled:
+        storage = self._recalled.get(value.storage)
+        if storage is None:
             (output,) = block.outputs
             fresh = self.value(f"{output.name} again", *output.shape)
-            asking, self.block = self.block, block
+            asking, self.block = (self.block, self._remaking), block
+            self._remaking = True
             block.write(self, fresh)
-            self._recalled[value.storage], self.block = fresh.storage, asking
-        return replace(value, storage=self._recalled[value.storage])
+            self.block, self._remaking = asking
+            storage = fresh.storage
+            if not self._remaking:
+                self._recalled[value.storage] = storage
+        return replace(value, storage=storage)
 
     def _choose_remade(self, blocks: Sequence[Block]) -> None:
-        """Which results are not kept for the way back: all that can be made again, and that nobody reads as kept."""
+        """Which results are not kept for the way back: what can be made again, and what nobody reads as kept."""
         kept = {value.storage.root for block in blocks if not block.recalls for value in block.inputs}
+        in_row: dict[Storage, int] = {}
         for block in blocks:
-            if block.remakes and len(block.outputs) == 1:
-                (output,) = block.outputs
-                if output.is_whole and output.storage not in kept:
-                    self._remade[output.storage] = block
+            if not block.remakes or len(block.outputs) != 1:
+                continue
+            (output,) = block.outputs
+            row = 1 + max((in_row.get(value.storage, 0) for value in block.inputs), default=0)
+            if output.is_whole and output.storage not in kept and row <= MOST_REMADE:
+                in_row[output.storage] = row
+                self._remade[output.storage] = block
 
     def _storage(self, name: str, floats: int, per_group: bool) -> Storage:
         storage = Storage(name, floats, per_group)
@@ -185,6 +197,16 @@ class Build:
                 self._fill(storage, first, last)
         self._mark(storage, value.first, value.first + value.floats)
         return replace(value, name=f"d {value.name}", storage=storage, offset=value.first), int(not whole)
+
+    def hands_on_gradient(self, output: Value, value: Value) -> bool:
+        """Let what stands in the memory of dL/d(output) be dL/d(value) from now on. Returns whether that could be:
+        nobody may have written any of it yet, and both must be feature maps of their own."""
+        root = value.storage.root
+        fits = value.is_whole and output.is_whole and value.floats == output.floats
+        if not fits or root in self._gradient_of:
+            return False
+        self._gradient_of[root] = self._gradient_storage(output)
+        return True
 
     def _gradient_storage(self, value: Value) -> Storage:
         root = value.storage.root

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["MapBlock", "Pooling"]
 
 _KINDS = {"max": 1, "average": 2, "plane": 3}
+_QUICK = frozenset("identity relu hardtanh clamp leaky_relu threshold linear add mul maximum minimum prelu".split())
 _MOST_TAPS = 32  # kMapMostTaps of native/lanes/map.h
 
 
@@ -66,7 +67,8 @@ class MapBlock(Block):
         named = (name for leaf in expression.leaves for name in (leaf.parameter, leaf.scale, leaf.shift))
         self.parameters = tuple(dict.fromkeys(filter(None, named)))
         self.algorithm = "map"
-        self.remakes = pooling is None  # what pooling leaves is small, and reading all of its source again is not
+        # What pooling leaves is small, and reading all of its source again is not.
+        self.remakes = pooling is None and all(step.code in _QUICK for step in expression.instructions)
 
     def forward(self, build: Build) -> None:
         self.write(build, self.outputs[0])
@@ -76,18 +78,28 @@ class MapBlock(Block):
         build.kernel("map_forward", y=output, **self._fields(build, leaves))
 
     def backward(self, build: Build) -> None:
-        ways = [_Way(build, leaf, self.expression.channels) for leaf in self.expression.leaves]
-        if not any(way.is_needed for way in ways):
-            return
         (output,) = self.outputs
         gradient = build.gradient(output)
+        channels, found = self.expression.channels, dict[Leaf, _Way]()
+        for leaf in sorted(self.expression.leaves, key=lambda leaf: leaf.norm is None):
+            splits = self._adds_first and any(way.factors is not None for way in found.values())
+            writes = True
+            if splits and leaf.is_plain and leaf.value is not None and build.wants(leaf.value):
+                writes = not build.hands_on_gradient(output, leaf.value)
+            found[leaf] = _Way(build, leaf, channels, writes)
+        ways = [found[leaf] for leaf in self.expression.leaves]
+        if not any(way.is_needed for way in ways):
+            return
         leaves = [self._leaf(build, leaf) | way.fields for leaf, way in zip(self.expression.leaves, ways, strict=True)]
         fields = self._fields(build, leaves)
         norms = [way for way in ways if way.factors is not None]
         if norms:
             pooled = output if self._sums_over_pooled else None
-            unwritten = [leaf | {"gradient": None} for leaf in leaves]
-            build.kernel("map_backward_sums", y=pooled, dy=gradient, **fields | {"leaves": unwritten})
+            sums = fields | {"leaves": [leaf | {"gradient": None} for leaf in leaves]}
+            if self._adds_first:  # what the second pass begins with is left in place of dL/dy
+                sums |= {"middle": gradient, "middle_register": len(leaves)}
+                fields |= {"instructions": fields["instructions"][:1], "instruction_count": 1}
+            build.kernel("map_backward_sums", y=pooled, dy=gradient, **sums)
             for way in norms:
                 way.finish(build)
         others = [way for way in ways if way.factors is None]
@@ -95,6 +107,18 @@ class MapBlock(Block):
             build.kernel("map_backward", dy=gradient, **fields)
         for way in others:
             way.finish(build)
+
+    @property
+    def _adds_first(self) -> bool:
+        """Whether it is the activation of a sum of two feature maps: then the gradient of the sum is the same for both,
+        and once it is there nothing else is read again but what is normalised."""
+        if self.pooling is not None or len(self.expression.instructions) != 2 or len(self.expression.leaves) != 2:
+            return False
+        added, last = self.expression.instructions
+        maps = all(
+            leaf.value is not None and leaf.value.shape == self.expression.shape for leaf in self.expression.leaves
+        )
+        return maps and (added.code, added.a) == ("add", 1.0) and CODES[last.code] < CODES["add"]
 
     @property
     def _sums_over_pooled(self) -> bool:
@@ -153,7 +177,7 @@ class MapBlock(Block):
 class _Way:
     """How the gradient reaches one leaf: where it is written, and the sums that its parameters need."""
 
-    def __init__(self, build: Build, leaf: Leaf, channels: int) -> None:
+    def __init__(self, build: Build, leaf: Leaf, channels: int, writes: bool = True) -> None:
         self.leaf, self._channels, self._floats = leaf, channels, 2 * channels * build.lanes
         self._wanted = [name for name in (leaf.parameter, leaf.scale, leaf.shift) if name and build.wants(name)]
         self.sums: Memory | None = None
@@ -164,7 +188,7 @@ class _Way:
             self.sums, self.factors = leaf.norm.begin_backward(build)
         elif self._wanted:
             self.sums = build.memory(f"sums of {self._wanted[0]}", build.slots * self._floats)
-        if leaf.value is not None and build.wants(leaf.value):
+        if writes and leaf.value is not None and build.wants(leaf.value):
             self.gradient, accumulate = build.adds_gradient(leaf.value)
         self.fields: dict[str, Any] = {
             "gradient": self.gradient,

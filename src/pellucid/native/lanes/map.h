@@ -51,8 +51,11 @@ struct MapArguments {
   MapInstruction instructions[kMapInstructions];
   float* y;   // [G][C][P][Q][L]; backward reads it only for sums over a pooled map, and may have null
   float* dy;  // dL/dy, read by the backward kernels
+  float* middle;  // dL/d(register middle_register), written by map_backward_sums, perhaps where dy stands; or null
   int64_t y_group;
   int64_t dy_group;
+  int64_t middle_group;
+  int32_t middle_register;
   int32_t leaf_count;
   int32_t instruction_count;
   int32_t G;

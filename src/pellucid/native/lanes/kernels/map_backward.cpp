@@ -226,6 +226,13 @@ PELLUCID_INLINE void WriteMap(const MapBack& b, const Tile& t, int r, float* out
     WriteRun(b, leaf, c, t.run, dz + i, x + i, out + i, [](int j) { return int64_t(j); });
 }
 
+// The gradient as it stands between the instructions: what follows then begins there.
+PELLUCID_INLINE void WriteMiddle(const MapBack& b, const Tile& t, float* out) {
+  const float* from = b.gradient[b.forward.a.middle_register];
+  out += (t.channel * b.forward.pixels + t.first) * kLanes;
+  for (int i = 0; i < t.n; i++) Store(out + i * kLanes, Load(from + i * kLanes));
+}
+
 // Pixels that no window covers: nothing arrives there from above.
 void WriteUncovered(const MapBack& b, int r, float* out) {
   const MapArguments& a = b.forward.a;
@@ -288,6 +295,7 @@ void Backward(const MapArguments& a, const PellucidUnits& range, bool sums_only)
       Unpool(b, t, dy);
       for (int k = a.instruction_count - 1; k >= 0; k--)
         if (b.needed[a.leaf_count + k] && b.gradient[a.leaf_count + k]) Back(b, t, k);
+      if (sums_only && a.middle) WriteMiddle(b, t, a.middle + g * a.middle_group);
       for (int r = 0; r < a.leaf_count; r++) {
         if (!b.gradient[r]) b.gradient[r] = zeros;
         const MapLeaf& leaf = a.leaves[r];
