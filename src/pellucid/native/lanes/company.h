@@ -35,14 +35,13 @@ class Company {
     const double unit = (done - began) * double(workers) / double(units);
     const double until = alone_until_.load(std::memory_order_relaxed), period = period_.load(std::memory_order_relaxed);
     if (ended - done > kLate + 2 * unit) {
-      const double longer = period == 0 ? kShortest : 2 * period < kLongest ? 2 * period : kLongest;
+      const double longer = period == 0 ? kShortest : 4 * period < kLongest ? 4 * period : kLongest;
       period_.store(longer, std::memory_order_relaxed);
       alone_until_.store(ended + longer, std::memory_order_relaxed);
       if (longer >= kCertain) Crowd(parallel_for);
     } else if (period != 0 && ended > until + period) {
       period_.store(0, std::memory_order_relaxed);
       crowded_.store(0, std::memory_order_relaxed);
-      crowded_.notify_all();
     }
   }
 
@@ -60,7 +59,8 @@ class Company {
   static void* HaveAPool(void* own) {
     Company& company = *static_cast<Company*>(own);
     company.parallel_for_.load()(0, 2, 1, [](int64_t, int64_t, void*) {}, nullptr);
-    while (company.crowded_.load() == 1) company.crowded_.wait(1);
+    const timespec some{0, 20'000'000};
+    while (company.crowded_.load() == 1) nanosleep(&some, nullptr);
     return nullptr;
   }
 
