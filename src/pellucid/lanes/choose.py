@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Chooser"]
 
-_ROUNDS = 2  # after one that warms up
+_ROUNDS = (2, 12)  # after one that warms up, at least and at most
+_SECONDS = 0.01  # then no more of them
 _HOPELESS = 1.6  # an algorithm that took so many times the best is not tried again
 
 
@@ -66,7 +67,8 @@ class Chooser:
 
         trials = {name: Trial(self.library, geometry, direction, name, build) for name in candidates}
         best = {name: trial.seconds() for name, trial in trials.items()}
-        for _ in range(_ROUNDS):
+        fewest, most = _ROUNDS
+        for _ in range(max(fewest, min(most, int(_SECONDS / max(min(best.values()), 1e-9))))):
             least = min(best.values())
             for name, trial in trials.items():
                 if best[name] <= _HOPELESS * least:
