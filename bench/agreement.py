@@ -91,7 +91,6 @@ def twenty_steps(name: str) -> Record:
     lanes = pellucid.lower(other.train(), tune=False)
     found = losses(other, lanes, inputs)
     return {
-        "network": name,
         "first_loss": wanted[0],
         "last_loss": wanted[-1],
         "worst_difference": _worst(found, wanted),
@@ -143,7 +142,6 @@ def accuracies(name: str, where: str, seeds: int, epochs: int, rate: float) -> R
             print(f"{name}, seed {seed}, {engine}: {own[-1]:.4f}, {time.perf_counter() - began:.0f} s", file=sys.stderr)
     differences = [a - b for a, b in zip(found["lanes"], found["torch"], strict=True)]
     return {
-        "network": name,
         "epochs": epochs,
         "rate": rate,
         "seeds": seeds,
@@ -168,20 +166,24 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     record: Record = json.loads(asked.json.read_text("utf-8")) if asked.json and asked.json.exists() else {}
     if asked.steps is not None:
-        record["steps"] = []
         for name in asked.steps or nets.names():
-            record["steps"].append(twenty_steps(name))
-            own, of_pytorch = list(record["steps"][-1].values())[3:5]
+            found = twenty_steps(name)
+            record.setdefault("steps", {})[name] = found
+            own, of_pytorch = found["worst_difference"], found["worst_difference_of_pytorch_to_float64"]
             print(f"{name}: {own:.1e}, PyTorch itself {of_pytorch:.1e}", file=sys.stderr)
+            _keep(record, asked.json)
     if asked.accuracy:
         name, where = asked.accuracy
         record.setdefault("accuracy", {})[name] = accuracies(name, where, asked.seeds, asked.epochs, asked.rate)
-    text = json.dumps(record, indent=1)
-    if asked.json:
-        asked.json.write_text(text + "\n", "utf-8")
-    else:
-        print(text)
+        _keep(record, asked.json)
+    if asked.json is None:
+        print(json.dumps(record, indent=1))
     return 0
+
+
+def _keep(record: Record, file: Path | None) -> None:
+    if file is not None:
+        file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

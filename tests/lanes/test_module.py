@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import gc
 import io
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +16,8 @@ from torch import Tensor, nn
 
 from pellucid.errors import UsageError
 from pellucid.lanes import Lanes, lower
+from pellucid.lanes.frame import ArenaMemory
+from pellucid.lanes.library import library
 
 SHAPE = (19, 3, 12, 12)
 
@@ -301,3 +306,26 @@ def test_nan_goes_through(net: nn.Module, images: Tensor) -> None:
     images[3, 0, 5, 5] = float("nan")
     output = lowered(net).eval()(images)
     assert torch.isnan(output).any(1).nonzero().flatten().tolist() == [3]
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text("utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not say what is in memory")
+def test_memory_of_feature_maps_goes_back_to_the_system() -> None:
+    """malloc keeps what it is given back, up to 64 MB: a network whose algorithms were measured would hold twice."""
+    own = library()
+    sizes = [24 << 20, 12 << 20, 6 << 20, (2 << 20) - 64]
+    before = resident()
+    blocks = [ArenaMemory(own, size) for size in sizes]
+    del blocks
+    blocks = [ArenaMemory(own, size) for size in sizes]
+    for block in blocks:
+        assert block.address % 64 == 0
+        ctypes.memset(block.address, 1, block.size)
+        assert ctypes.string_at(block.copy().address + block.size - 8, 8) == b"\1" * 8
+    assert resident() > before + (40 << 20)
+    del blocks, block
+    assert resident() < before + (8 << 20)

@@ -140,6 +140,23 @@ void* Aligned(int64_t bytes, int64_t least) {
   return memory;
 }
 
+int64_t WholePages(int64_t bytes) { return (bytes + kLargePage - 1) / kLargePage * kLargePage; }
+
+// Straight from the system, so that it goes back to it: what malloc is given back it may keep, some 30 MB at a time.
+void* Mapped(int64_t bytes) {
+  const int64_t size = WholePages(bytes);
+  void* found = mmap(nullptr, size_t(size + kLargePage), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (found == MAP_FAILED) return nullptr;
+  char* start = static_cast<char*>(found);
+  const int64_t before = -reinterpret_cast<intptr_t>(start) & (kLargePage - 1);  // up to the next large page
+  if (before > 0) munmap(start, size_t(before));
+  munmap(start + before + size, size_t(kLargePage - before));
+#if defined(MADV_HUGEPAGE)
+  madvise(start + before, size_t(size), MADV_HUGEPAGE);
+#endif
+  return start + before;
+}
+
 Company company;
 
 }  // namespace
@@ -200,5 +217,12 @@ void pellucid_lanes_run(const PellucidRun* run) {
   }
 }
 
-void* pellucid_lanes_allocate(int64_t bytes) { return Aligned(bytes, kLargePage); }
-void pellucid_lanes_release(void* memory, int64_t) { free(memory); }
+void* pellucid_lanes_allocate(int64_t bytes) {
+  return bytes >= kLargePage ? Mapped(bytes) : Aligned(bytes, kLargePage);
+}
+void pellucid_lanes_release(void* memory, int64_t bytes) {
+  if (bytes >= kLargePage)
+    munmap(memory, size_t(WholePages(bytes)));
+  else
+    free(memory);
+}
