@@ -52,7 +52,8 @@ def given(name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """A network and a batch for it."""
     torch.manual_seed(3)
     known = nets.signature(name)
-    settings = {key: value for key, value in {"classes": 10, "image_size": SIZES.get(name, 32)}.items() if key in known}
+    wanted = {"classes": 10, "image_size": SIZES.get(name, 32), "dropout": 0.0}
+    settings = {key: value for key, value in wanted.items() if key in known}
     net = nets.make(name, **{**settings, **SETTINGS.get(name, {})})
     for part in net.modules():
         if isinstance(part, nn.Dropout | nn.Dropout2d):

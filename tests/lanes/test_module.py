@@ -308,6 +308,30 @@ def test_nan_goes_through(net: nn.Module, images: Tensor) -> None:
     assert torch.isnan(output).any(1).nonzero().flatten().tolist() == [3]
 
 
+class Tied(nn.Module):
+    """What is looked up is what is compared with: one weight by two names, both read by what PyTorch runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look_up = nn.Embedding(11, 8)
+        self.compare = nn.Linear(8, 11, bias=False)
+        self.compare.weight = self.look_up.weight
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.compare(torch.tanh(self.look_up(words)))
+
+
+def test_a_weight_of_two_names_has_its_whole_gradient_where_pytorch_reads_it() -> None:
+    torch.manual_seed(0)
+    net = Tied()
+    words = torch.randint(0, 11, (5, 7))
+    other = copy.deepcopy(net)
+    net(words).square().sum().backward()
+    lower(other, tune=False)(words).square().sum().backward()
+    assert net.look_up.weight.grad is not None
+    torch.testing.assert_close(other.look_up.weight.grad, net.look_up.weight.grad)
+
+
 def resident() -> int:
     """Bytes of this process that are in memory."""
     return int(Path("/proc/self/statm").read_text("utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -31,7 +31,9 @@ class Island(Block):
         self.nodes = tuple(node.name for node in nodes)
         self.algorithm = "PyTorch"
         read = {ref.name for node in nodes for ref in references((node.arguments, node.options))}
-        self.parameters = tuple(name for name in graph.parameters if name in read)
+        # A weight that two modules share goes by its first name: so the plan asks for its gradient.
+        used = (graph.same.get(name, name) for name in graph.parameters if name in read)
+        self.parameters = tuple(dict.fromkeys(used))
         self.tensors = tuple(name for name in graph.tensors if name in read)
         mutations = graph.mutations or {}
         self.changes = {buffer: name for buffer, name in mutations.items() if name in set(self.nodes)}
